@@ -1,0 +1,29 @@
+# Flags every room compiles with: pensieve::strict carries the warnings, the build types the rest.
+add_library(pensieve_strict INTERFACE)
+add_library(pensieve::strict ALIAS pensieve_strict)
+target_compile_options(pensieve_strict INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror=return-type -Werror=unused-result)
+
+# Dev: quick to compile, fast enough to run the real model, line numbers in reports.
+set(CMAKE_CXX_FLAGS_DEV "-O1 -g1 -fno-omit-frame-pointer")
+set(CMAKE_C_FLAGS_DEV "-O1 -g1 -fno-omit-frame-pointer")
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g0")
+
+# Contraction is spelled out with fma intrinsics and std::fma; the compiler must not add its own, or
+# variants of one kernel would round differently.
+add_compile_options(-ffp-contract=off -fno-math-errno)
+
+if(PENSIEVE_SANITIZE)
+  add_compile_options(-fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${PENSIEVE_SANITIZE})
+else()
+  # RELIABILITY: position independent, full RELRO, stack protector, fortified libc.
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+  include(CheckPIESupported)
+  check_pie_supported(LANGUAGES CXX)
+  add_compile_options(-fstack-protector-strong $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2>)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    add_compile_options(-fstack-clash-protection)
+    add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+  endif()
+endif()

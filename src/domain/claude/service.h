@@ -1,0 +1,73 @@
+// The whole answer: a request of the Messages API -> events, by calling the rooms in order: render
+// (chat), encode (tokenizer), prefill and decode (engine), decode text (tokenizer), interpret
+// (chat), report (api). No branch about models, no byte about sockets.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "foundation/accountant.h"
+#include "foundation/result.h"
+
+#include "domain/api/messages.h"
+#include "domain/chat/chat_format.h"
+#include "domain/engine/engine.h"
+#include "domain/model/model_file.h"
+#include "domain/tokenizer/tokenizer.h"
+
+namespace pensieve::claude {
+
+// Everything that comes from one model path: weights, tokenizer, chat format.
+struct LoadedModel {
+  std::unique_ptr<model::ModelFile> file;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<chat::ChatFormat> format;
+};
+// Puts tokenizer and chat format together for an opened file. Errors: BadFile.
+Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file);
+
+// One running answer. Not thread-safe: one caller at a time. Destroying it cancels the request.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+
+  // The events that have become known since the last call, message_start first, message_stop last.
+  // Errors: once, when the engine failed; the answer is over then.
+  virtual Result<std::vector<api::Event>> poll() = 0;
+  virtual bool finished() const = 0;  // message_stop was given out, or an error
+
+  // `ready` is called from another thread whenever poll() may have something new: it must only
+  // post.
+  virtual void on_ready(std::function<void()> ready) = 0;
+
+  // Blocks until something can be polled or `limit_ms` has gone by (for the terminal and tests).
+  virtual void wait(int limit_ms) = 0;
+
+  // The whole message; complete once finished().
+  virtual const api::Message& message() const = 0;
+  virtual engine::Progress progress() const = 0;
+};
+
+class Service {
+ public:
+  // `model` and `engine` outlive the service.
+  static std::unique_ptr<Service> create(const LoadedModel& model, engine::Engine& engine);
+  virtual ~Service() = default;
+
+  // Any thread. Errors: InvalidRequest ("prompt is too long: N tokens > M maximum" among them),
+  // Overloaded, Unavailable.
+  virtual Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
+                                                 std::string_view group) = 0;
+
+  // What answer() would report as input tokens, cached ones included.
+  virtual Result<int> count_tokens(const api::MessagesRequest& request) = 0;
+
+  // The token ids answer() would submit; for `trace` and tests.
+  virtual Result<std::vector<TokenId>> encode(const chat::Prompt& prompt) = 0;
+};
+
+}  // namespace pensieve::claude

@@ -1,0 +1,109 @@
+// The engine: one thread that owns the backend and every sequence, and runs the scheduler loop
+// (continuous batching: each step holds the decode rows of all running requests and one chunk of
+// prefill). Jobs go in and tokens come out through bounded queues.
+// Knows token ids, counts and bytes. Must not know text, JSON, HTTP or files.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "foundation/ids.h"
+#include "foundation/result.h"
+
+#include "domain/compute/backend.h"
+
+namespace pensieve::engine {
+
+struct EngineOptions {
+  int max_requests = 10;    // running or waiting; one more is refused as Overloaded
+  int prefill_chunk = 256;  // tokens of prefill in one step, at most
+  int context_length = 0;   // tokens of prompt and answer together; 0: the backend's
+  int original_context_length =
+      0;                    // LongRoPE: prompt + max_tokens up to here opens Short; 0: always Short
+  int token_queue = 256;    // tokens a slow reader may lag behind before its request pauses
+  int idle_sequences = 16;  // finished sequences kept for their prefix
+  std::uint64_t progress_timeout_ms =
+      120'000;  // a request without any engine progress for so long ends
+};
+
+struct Request {
+  std::vector<TokenId> prompt;  // at least one token
+  int max_tokens = 0;           // >= 1; clamped to what the window leaves
+  compute::SamplingParameters sampling;
+  std::vector<TokenId> stop_tokens;  // ends the answer; not given out as text
+  std::string group;                 // session id of the client, for fairness and logs only
+};
+
+enum class FinishReason { StopToken, MaxTokens, ContextFull, Cancelled, Failed };
+
+struct TokenEvent {
+  enum class Kind { Started, Token, Finished } kind = Kind::Token;
+  TokenId token = kNoToken;  // Token
+  float logprob = 0;         // Token
+  int cached_tokens = 0;     // Started: prompt tokens whose KV was already there
+  FinishReason reason = FinishReason::StopToken;  // Finished
+  std::optional<Error> error;                     // Finished, reason Failed
+};
+
+struct Progress {
+  int prompt_tokens = 0;
+  int prefilled_tokens = 0;  // including cached ones
+  int output_tokens = 0;
+};
+
+// The reading end of one request. One reader; its calls may come from any one thread at a time.
+// Destroying it cancels the request: the engine drops it before its next step.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // The next event if there is one. Exactly one Finished comes, last.
+  virtual std::optional<TokenEvent> try_next() = 0;
+  // Waits for the next event; nothing after Finished has been read.
+  virtual std::optional<TokenEvent> next() = 0;
+  // `ready` is called (from the engine thread, so it must only post) whenever events may have
+  // become available. Set it before the first try_next(); it is called at once if something is
+  // there.
+  virtual void on_ready(std::function<void()> ready) = 0;
+  virtual void cancel() = 0;
+  virtual Progress progress() const = 0;
+};
+
+struct EngineStats {
+  int running = 0;
+  int waiting = 0;
+  int idle_sequences = 0;
+  std::uint64_t requests = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t cached_tokens = 0;
+  std::uint64_t output_tokens = 0;
+  compute::BackendMemory memory;
+};
+
+class Engine {
+ public:
+  // `make_backend` runs on the engine thread, which then owns what it made. Errors: of the maker.
+  static Result<std::unique_ptr<Engine>> create(
+      std::function<Result<std::unique_ptr<compute::Backend>>()> make_backend,
+      const EngineOptions& options);
+
+  virtual ~Engine() = default;  // stops the thread; running requests finish as Cancelled
+
+  // Any thread. Errors: Overloaded (queue full), InvalidRequest (empty prompt, token id out of
+  // range, prompt does not fit: "prompt is too long: N tokens > M maximum"), Unavailable
+  // (draining).
+  virtual Result<std::unique_ptr<Generation>> submit(Request request) = 0;
+
+  virtual int context_length() const = 0;
+  virtual compute::Capabilities capabilities() const = 0;
+  virtual EngineStats stats() const = 0;  // any thread
+
+  // No new requests from now on; those in flight go on.
+  virtual void drain() = 0;
+};
+
+}  // namespace pensieve::engine

@@ -1,0 +1,75 @@
+// A model on disk (or inside the binary), opened: hyper-parameters, views of the weights, and what
+// the file says about its tokenizer and chat template. Formats: GGUF v2/v3, and a directory of MLX
+// safetensors with config.json. Every number is checked before it is used.
+// Knows files and layouts. Must not know tokens' meaning, prompts or kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "foundation/accountant.h"
+#include "foundation/result.h"
+
+#include "domain/compute/weights.h"
+
+namespace pensieve::model {
+
+// What the file says about its vocabulary, unchecked beyond lengths and ranges; tokenizer/ makes
+// sense of it. Either the GGUF fields or the bytes of tokenizer.json are filled.
+struct TokenizerSource {
+  // GGUF: tokenizer.ggml.*; the views live as long as the ModelFile.
+  std::string kind;  // "llama", "gpt2"
+  std::string pre;   // tokenizer.ggml.pre
+  std::vector<std::string_view> tokens;
+  std::vector<float> scores;        // same length as tokens, or empty
+  std::vector<std::int32_t> types;  // 1 normal 2 unknown 3 control 4 user 5 unused 6 byte
+  std::vector<std::string_view> merges;
+  std::int32_t bos = -1, eos = -1, unknown = -1;
+  bool add_bos = true;
+  bool add_space_prefix = true;
+  // safetensors directory: tokenizer.json, and eos ids of config.json / generation_config.json.
+  std::string_view tokenizer_json;
+  std::vector<std::int32_t> eos_ids;  // every end token the file names; both formats
+};
+
+// A row of `pensieve model inspect`.
+struct TensorInfo {
+  std::string name;
+  std::string type;
+  std::vector<std::int64_t> shape;  // as numpy prints it: [rows, cols]
+  std::uint64_t offset = 0;         // from the start of its file
+  std::uint64_t bytes = 0;
+};
+
+class ModelFile {
+ public:
+  // Opens a GGUF file or an MLX directory. The mapping is reserved with the accountant as Weights.
+  // Errors: NotFound, BadFile with one sentence that names key or tensor and byte offset.
+  static Result<std::unique_ptr<ModelFile>> open(const std::string& path, Accountant& accountant);
+
+  // A GGUF image that already lies in memory (the embedded model). `bytes` outlives the object.
+  static Result<std::unique_ptr<ModelFile>> from_memory(std::span<const std::byte> bytes,
+                                                        std::string name,
+                                                        Accountant& accountant);
+
+  virtual ~ModelFile() = default;
+  virtual const compute::ModelWeights& weights() const = 0;
+  virtual const TokenizerSource& tokenizer() const = 0;
+  virtual std::string_view chat_template() const = 0;  // Jinja text, or empty
+  virtual std::string_view name() const = 0;           // general.name or the directory's name
+  virtual std::string_view format() const = 0;         // "GGUF v3", "MLX safetensors"
+  virtual std::string_view quantization()
+      const = 0;  // "Q4_0", "MLX 4-bit g64": what most bytes are
+  virtual std::uint64_t file_bytes() const = 0;
+  virtual std::uint64_t parameters() const = 0;  // number of weights
+  virtual const std::vector<TensorInfo>& tensors() const = 0;
+  // Key and printed value of every metadata field (long arrays shortened), for `model inspect`.
+  virtual const std::vector<std::pair<std::string, std::string>>& metadata() const = 0;
+};
+
+}  // namespace pensieve::model

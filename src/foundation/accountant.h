@@ -1,0 +1,67 @@
+// The one place that knows how much memory Pensieve holds. Every large allocation (weights that are
+// mapped, KV pages, scratch, caches, connection buffers) takes a Reservation first; a refused one
+// is an error in words, not an abort. Any thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+
+#include "foundation/result.h"
+
+namespace pensieve {
+
+enum class MemoryUse : std::uint8_t { Weights, Kv, Scratch, Cache, Connections };
+inline constexpr std::size_t kMemoryUses = 5;
+std::string_view to_string(MemoryUse use);
+
+class Accountant;
+
+// Bytes that are held until this object goes. Movable. REQUIRES: the accountant outlives it.
+class Reservation {
+ public:
+  Reservation() = default;
+  Reservation(Reservation&& other) noexcept;
+  Reservation& operator=(Reservation&& other) noexcept;
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  ~Reservation() { release(); }
+
+  std::size_t bytes() const { return bytes_; }
+  void release();
+
+ private:
+  friend class Accountant;
+  Reservation(Accountant* owner, MemoryUse use, std::size_t bytes)
+      : owner_(owner), use_(use), bytes_(bytes) {}
+
+  Accountant* owner_ = nullptr;
+  MemoryUse use_ = MemoryUse::Scratch;
+  std::size_t bytes_ = 0;
+};
+
+class Accountant {
+ public:
+  // `limit_bytes` bounds the sum over all uses; 0 means no bound.
+  explicit Accountant(std::size_t limit_bytes = 0) : limit_bytes_(limit_bytes) {}
+
+  // Errors: Unavailable with the numbers in the sentence; nothing is held then.
+  Result<Reservation> reserve(MemoryUse use, std::size_t bytes);
+
+  std::size_t held(MemoryUse use) const;
+  std::size_t total() const;
+  std::size_t limit() const { return limit_bytes_; }
+
+ private:
+  friend class Reservation;
+  void release(MemoryUse use, std::size_t bytes);
+
+  const std::size_t limit_bytes_;
+  mutable std::mutex mutex_;
+  std::array<std::size_t, kMemoryUses> held_{};
+  std::size_t total_ = 0;
+};
+
+}  // namespace pensieve

@@ -1,0 +1,13 @@
+#include "foundation/check.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace pensieve {
+
+void check_failed(const char* file, int line, const char* condition) {
+  std::fprintf(stderr, "%s:%d: CHECK failed: %s\n", file, line, condition);
+  std::abort();
+}
+
+}  // namespace pensieve

@@ -1,0 +1,29 @@
+// Words about text that several rooms need: UTF-8 checks and cuts.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace pensieve {
+
+// The offset of the first byte that is not part of valid UTF-8 (RFC 3629: no overlong forms, no
+// surrogates, nothing beyond U+10FFFF), or npos if all of it is valid.
+std::size_t first_invalid_utf8(std::string_view text);
+inline bool is_valid_utf8(std::string_view text) {
+  return first_invalid_utf8(text) == std::string_view::npos;
+}
+
+// The length of the longest prefix of `bytes` that does not end inside a UTF-8 sequence that more
+// bytes could still complete. What lies before the cut may be invalid; see replace_invalid_utf8().
+std::size_t complete_utf8_prefix(std::string_view bytes);
+
+// Copies `bytes`, each maximal invalid part replaced by one U+FFFD (Unicode 15, section 3.9,
+// "substitution of maximal subparts").
+std::string replace_invalid_utf8(std::string_view bytes);
+
+// Renders text so that it can stand inside a one-line message: control characters and invalid bytes
+// as \xNN, cut after `limit` bytes with "…".
+std::string printable(std::string_view text, std::size_t limit = 80);
+
+}  // namespace pensieve
