@@ -1,0 +1,78 @@
+// The server: Pensieve's routes on one listening port. Owns the port and the io threads; answers
+// come from claude::Service. Knows routes, who may ask, and which error has which status. Must not
+// know models, prompts or tokens.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foundation/accountant.h"
+#include "foundation/result.h"
+#include "foundation/system_memory.h"
+
+#include "domain/claude/service.h"
+#include "domain/engine/engine.h"
+
+#include "application/http/limits.h"
+
+namespace pensieve::server {
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";  // an address of this machine, or "localhost"
+  int port = 7777;                 // 0: the system picks a free one
+  std::string token;  // empty: nobody is asked for one, which only a loopback address allows
+  std::vector<std::string> allowed_hosts;    // beyond localhost: "name" or "name:port"
+  std::vector<std::string> allowed_origins;  // beyond the server's own: "https://name:port"
+  int io_threads = 3;
+  http::Limits limits;
+  std::function<SystemMemory()> read_memory;  // empty: the machine's; called at most every 250 ms
+};
+
+// What /health and /v1/models say about the process.
+struct ServerInfo {
+  std::string model_id;
+  std::string display_name;
+  std::int64_t model_created_unix_s = 0;
+  std::string version;  // of Pensieve
+  std::string backend;  // "cpu"
+  std::string kernels;  // "avx512-vnni"
+  int context_length = 0;
+};
+
+class Server {
+ public:
+  // Binds and listens; clients wait in the backlog until start(). `service`, `engine` and
+  // `accountant` outlive the server. Errors, each one sentence with the way out: Unavailable when
+  // the port is taken, InvalidRequest for a host or port that cannot be used, or for an address
+  // beyond loopback without a token.
+  static Result<std::unique_ptr<Server>> create(ServerOptions options,
+                                                ServerInfo info,
+                                                claude::Service& service,
+                                                engine::Engine& engine,
+                                                Accountant& accountant);
+
+  virtual ~Server() = default;  // closes every connection at once and joins the threads
+
+  virtual int port() const = 0;
+  virtual std::string url() const = 0;  // "http://127.0.0.1:7777"
+
+  // Starts the io threads and returns. Call it once.
+  virtual void start() = 0;
+
+  // Begins the end, from any thread, and returns: stops accepting, answers new requests with 503
+  // and closes their connections, lets running answers go on for `grace`, then ends each with an
+  // `overloaded_error`. A second call can only shorten the grace.
+  virtual void drain(std::chrono::milliseconds grace = std::chrono::seconds(30)) = 0;
+
+  // Waits until a drain is complete, or for `limit`. True when it is complete.
+  virtual bool wait_for(std::chrono::milliseconds limit) = 0;
+  virtual void wait() = 0;
+
+  virtual std::size_t connections() const = 0;  // open now
+};
+
+}  // namespace pensieve::server
