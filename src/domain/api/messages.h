@@ -85,7 +85,15 @@ inline constexpr std::size_t kMaxMessages = 100'000;
 
 // Parses and validates the body of POST /v1/messages. Unknown fields are ignored. Errors:
 // InvalidRequest, one sentence that begins with the field's path ("messages.0.content: …").
+// A body that is no JSON at all is refused with parse_json()'s sentence. What the API itself
+// refuses and a server can still answer is accepted: an assistant turn first, turns of one role in
+// a row, empty content, a system turn anywhere, tools without input_schema, null for an optional
+// field. A tool_result whose tool_use does not come before it is refused.
 Result<MessagesRequest> parse_messages_request(std::string_view body);
+
+// The body of POST /v1/messages/count_tokens: the same without max_tokens, which is not looked at
+// and becomes 1.
+Result<MessagesRequest> parse_count_tokens_request(std::string_view body);
 
 struct Usage {
   int input_tokens = 0;  // computed for this request
