@@ -1,6 +1,8 @@
 #include "foundation/json.h"
 
 #include <cmath>
+#include <cstddef>
+#include <iterator>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -9,6 +11,35 @@
 
 namespace pensieve {
 namespace {
+
+// Reads a text and lets others see how far it got: nlohmann tells the position of syntax errors
+// only.
+class Cursor {
+ public:
+  using iterator_category = std::forward_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  Cursor() = default;
+  Cursor(const char* at, const char** progress) : at_(at), progress_(progress) {}
+  reference operator*() const { return *at_; }
+  Cursor& operator++() {
+    *progress_ = ++at_;
+    return *this;
+  }
+  Cursor operator++(int) {
+    Cursor before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const Cursor& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_ = nullptr;
+  const char** progress_ = nullptr;
+};
 
 // Builds the value from SAX events, so that a bound is met before memory or stack is spent on what
 // lies beyond it. nlohmann's parser itself keeps its nesting on the heap.
@@ -45,17 +76,19 @@ class Builder : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t position,
                    const std::string&,
                    const nlohmann::detail::exception& error) override {
-    // nlohmann's sentence reads "[json.exception…] parse error at line 1, column 5: what".
+    // nlohmann's sentence reads "[json.exception…] parse error at line 1, column 5: what", and may
+    // quote as much of the text as it has read of one token.
     const std::string_view what = error.what();
     const auto colon = what.find(": ");
-    error_ = std::string(colon == std::string_view::npos ? what : what.substr(colon + 2));
-    position_ = position;
+    error_ = printable(colon == std::string_view::npos ? what : what.substr(colon + 2), 200);
+    syntax_error_at_ = position;
     return false;
   }
 
   Json take() { return std::move(root_); }
   const std::string& error() const { return error_; }
-  std::size_t position() const { return position_; }
+  // Bytes read when the syntax broke, the wrong one included; 0 for a refusal of our own.
+  std::size_t syntax_error_at() const { return syntax_error_at_; }
 
  private:
   struct Level {
@@ -99,7 +132,7 @@ class Builder : public nlohmann::json_sax<Json> {
   std::vector<Level> levels_;
   Json root_;
   std::string error_;
-  std::size_t position_ = 0;
+  std::size_t syntax_error_at_ = 0;
 };
 
 }  // namespace
@@ -112,11 +145,19 @@ Result<Json> parse_json(std::string_view text, const JsonLimits& limits) {
   if (const auto bad = first_invalid_utf8(text); bad != std::string_view::npos) {
     return refuse("invalid UTF-8 at offset " + std::to_string(bad));
   }
+  // nlohmann takes a NUL for the end of the text and never looks behind it.
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos) {
+    return refuse("a NUL byte at offset " + std::to_string(nul));
+  }
   Builder builder(limits);
-  if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
-    std::string why = builder.error();
-    if (builder.position() > 0) why += " (at offset " + std::to_string(builder.position()) + ")";
-    return refuse(why);
+  const char* progress = text.data();
+  const Cursor begin(text.data(), &progress), end(text.data() + text.size(), &progress);
+  if (!Json::sax_parse(begin, end, &builder)) {
+    if (const auto read = builder.syntax_error_at(); read > 0) {
+      return refuse(builder.error() + " (at offset " + std::to_string(read - 1) + ")");
+    }
+    return refuse(builder.error() + " (before offset " + std::to_string(progress - text.data()) +
+                  ")");
   }
   return builder.take();
 }

@@ -18,9 +18,9 @@ struct JsonLimits {
 };
 
 // Parses one complete JSON text (RFC 8259). Refused: nesting or objects beyond the limits, invalid
-// UTF-8, a lone surrogate escape, a NUL in a string or key, a duplicate key, a byte order mark,
-// bytes behind the value, numbers beyond double. Errors: InvalidRequest with the byte offset in the
-// sentence.
+// UTF-8, a lone surrogate escape, NUL anywhere (raw or escaped), a duplicate key, a byte order
+// mark, bytes behind the value, numbers beyond double. The stack needed does not depend on the
+// text. Errors: InvalidRequest, one short printable sentence with the byte offset in it.
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
 
 }  // namespace pensieve

@@ -106,9 +106,16 @@ class [[nodiscard]] Result<void> {
   declaration = *::std::move(tmp)
 #define PENSIEVE_TRY_1(tmp, ...) \
   if (auto tmp = (__VA_ARGS__); !tmp) return ::std::move(tmp).error()
-#define PENSIEVE_TRY_SELECT(_1, _2, NAME, ...) NAME
-#define PENSIEVE_TRY(...)                                                  \
-  PENSIEVE_TRY_SELECT(__VA_ARGS__, PENSIEVE_TRY_2, PENSIEVE_TRY_1, unused) \
+// Commas inside the call's template arguments count as more arguments: up to four are put together.
+#define PENSIEVE_TRY_SELECT(_1, _2, _3, _4, _5, NAME, ...) NAME
+#define PENSIEVE_TRY(...)             \
+  PENSIEVE_TRY_SELECT(__VA_ARGS__,    \
+                      PENSIEVE_TRY_2, \
+                      PENSIEVE_TRY_2, \
+                      PENSIEVE_TRY_2, \
+                      PENSIEVE_TRY_2, \
+                      PENSIEVE_TRY_1, \
+                      unused)         \
   (PENSIEVE_CONCAT(pensieve_try_, __LINE__), __VA_ARGS__)
 
 }  // namespace pensieve

@@ -42,21 +42,24 @@ namespace {
 }
 
 #ifndef __APPLE__
-// Headroom of one cgroup v2 directory: memory.max minus what is used and could not be dropped.
-// Page cache that is inactive counts as free; "max" is no bound.
+// Headroom of one cgroup v2 directory: the lower of memory.max and memory.high, minus what is used
+// and could not be dropped. Page cache that is inactive counts as free; "max" is no bound.
 std::optional<std::uint64_t> cgroup_headroom(const std::string& directory) {
-  const auto max_text = read_file(directory + "/memory.max");
-  const auto current_text = read_file(directory + "/memory.current");
-  if (!max_text || !current_text) return std::nullopt;
-  const auto max = leading_number(*max_text);
-  const auto current = leading_number(*current_text);
-  if (!max || !current) return std::nullopt;
+  const auto number = [&](const char* file) -> std::optional<std::uint64_t> {
+    const auto text = read_file(directory + file);
+    return text ? leading_number(*text) : std::nullopt;
+  };
+  const auto max = number("/memory.max");
+  const auto high = number("/memory.high");
+  const auto current = number("/memory.current");
+  if (!current || (!max && !high)) return std::nullopt;
   std::uint64_t inactive = 0;
   if (const auto stat = read_file(directory + "/memory.stat")) {
     inactive = field(*stat, "inactive_file ").value_or(0);
   }
+  const std::uint64_t limit = std::min(max.value_or(UINT64_MAX), high.value_or(UINT64_MAX));
   const std::uint64_t used = *current - std::min(*current, inactive);
-  return *max - std::min(*max, used);
+  return limit - std::min(limit, used);
 }
 #endif
 
@@ -102,16 +105,22 @@ SystemMemory read_system_memory(const std::string& root) {
   SystemMemory memory;
   const auto meminfo = read_file(root + "/proc/meminfo");
   if (!meminfo) return memory;
-  const auto total = field(*meminfo, "MemTotal:");
-  auto available = field(*meminfo, "MemAvailable:");
+  // In kilobytes. No machine has an exbibyte: a larger number is garbage and would wrap around
+  // below.
+  const auto kilobytes = [&](std::string_view key) {
+    const auto value = field(*meminfo, key);
+    return value && *value < std::uint64_t{1} << 50 ? value : std::nullopt;
+  };
+  const auto total = kilobytes("MemTotal:");
+  auto available = kilobytes("MemAvailable:");
   if (!available) {  // kernels before 3.14, some containers
-    const auto get = [&](std::string_view key) { return field(*meminfo, key).value_or(0); };
+    const auto get = [&](std::string_view key) { return kilobytes(key).value_or(0); };
     const std::uint64_t sum = get("MemFree:") + get("Cached:") + get("Buffers:");
     if (sum > 0) available = sum - std::min(sum, get("Shmem:"));
   }
   if (!total || !available) return memory;
   memory.total_bytes = *total * 1024;
-  memory.available_bytes = *available * 1024;
+  memory.available_bytes = std::min(*available, *total) * 1024;
   memory.known = true;
 
   // cgroup v2: our own path, then every level up to the root of the hierarchy.

@@ -45,6 +45,14 @@ std::size_t sequence(std::string_view s, bool* partial, std::size_t* subpart) {
   return length;
 }
 
+void append_hex(std::string& out, char byte) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto value = static_cast<std::uint8_t>(byte);
+  out += "\\x";
+  out += kHex[value >> 4];
+  out += kHex[value & 15];
+}
+
 }  // namespace
 
 std::size_t first_invalid_utf8(std::string_view text) {
@@ -91,7 +99,6 @@ std::string replace_invalid_utf8(std::string_view bytes) {
 }
 
 std::string printable(std::string_view text, std::size_t limit) {
-  static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     if (out.size() >= limit) return out + "…";
@@ -99,10 +106,13 @@ std::string printable(std::string_view text, std::size_t limit) {
     std::size_t subpart = 0;
     const std::size_t n = sequence(text.substr(at), &partial, &subpart);
     const auto c = static_cast<std::uint8_t>(text[at]);
-    if (n == 0 || c < 0x20 || c == 0x7F) {
-      out += "\\x";
-      out += kHex[c >> 4];
-      out += kHex[c & 15];
+    // U+0080 to U+009F are control characters too: a terminal takes U+009B for ESC [.
+    const bool c1 = n == 2 && c == 0xC2 && static_cast<std::uint8_t>(text[at + 1]) < 0xA0;
+    if (c1) {
+      for (const char byte : text.substr(at, 2)) append_hex(out, byte);
+      at += 2;
+    } else if (n == 0 || c < 0x20 || c == 0x7F) {
+      append_hex(out, text[at]);
       ++at;
     } else {
       out += text.substr(at, n);
