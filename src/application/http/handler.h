@@ -1,0 +1,65 @@
+// What answers requests, as the connection sees it. An answer is there at once, or comes later
+// (Pending), or comes in pieces (EventStream); the last two are pulled by the connection, which so
+// decides the pace, and are destroyed the moment their client is gone.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "foundation/result.h"
+
+#include "application/http/message.h"
+
+namespace pensieve::http {
+
+// One caller at a time for all of these. `ready` may be called from any thread, also after the
+// object is gone; it only posts. Destroying the object cancels the work behind it.
+class Pending {
+ public:
+  virtual ~Pending() = default;
+  virtual void on_ready(std::function<void()> ready) = 0;
+  virtual std::optional<Response> poll() = 0;  // nothing yet, or the answer, once
+};
+
+struct StreamPiece {
+  std::string bytes;  // complete events; empty: nothing new
+  bool finished = false;
+};
+
+class EventStream {
+ public:
+  virtual ~EventStream() = default;
+  virtual void on_ready(std::function<void()> ready) = 0;
+  virtual StreamPiece poll() = 0;
+  virtual std::string ping() = 0;     // sent when there has been nothing else for a while
+  virtual std::string cut_off() = 0;  // the last event of a stream that the server has to end
+};
+
+struct StreamReply {
+  Response head;  // its body is not used
+  std::unique_ptr<EventStream> events;
+};
+
+using Reply = std::variant<Response, std::unique_ptr<Pending>, StreamReply>;
+
+// Called from several io threads at once. Outlives the listener. Must not throw.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+
+  // The head is there and well framed, the body not read. A response refuses the request and spares
+  // the body; nothing lets it go on. The size of the body is judged after this, by the limits.
+  virtual std::optional<Response> admit(const RequestHead& head) = 0;
+
+  // The whole request is there, and was admitted.
+  virtual Reply handle(Request request) = 0;
+
+  // The answer for what the connection itself refuses: framing, sizes, slowness, the end of the
+  // server. `head` is null when no head could be read.
+  virtual Response refuse(const Error& error, const RequestHead* head) = 0;
+};
+
+}  // namespace pensieve::http
