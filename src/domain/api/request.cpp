@@ -24,6 +24,7 @@ constexpr double kMaxTemperature = 2.0;
 constexpr double kMinRepetitionPenalty = 0.01;
 constexpr double kMaxRepetitionPenalty = 100.0;
 constexpr StringBounds kModelBounds{.min_bytes = 1, .max_bytes = 256};
+constexpr StringBounds kToolTypeBounds{.max_bytes = 256};
 constexpr StringBounds kToolNameBounds{.min_bytes = 1, .max_bytes = 256};
 
 enum class Purpose { Answer, CountTokens };
@@ -93,12 +94,12 @@ Result<Tool> take_tool(Json& item, const Path& path) {
   PENSIEVE_TRY(expect_object(item, path));
   Tool tool;
   if (Json* type = find(item, "type")) {
-    PENSIEVE_TRY(tool.type, take_string(*type, Path(path, "type"), kToolNameBounds));
+    PENSIEVE_TRY(tool.type, take_string(*type, Path(path, "type"), kToolTypeBounds));
   }
-  const bool ours_to_run = !tool.type.empty() && tool.type != "custom";
+  const bool has_type = !tool.type.empty() && tool.type != "custom";
   if (Json* name = find(item, "name")) {
     PENSIEVE_TRY(tool.name, take_string(*name, Path(path, "name"), kToolNameBounds));
-  } else if (ours_to_run) {
+  } else if (has_type) {
     tool.name = tool.type;  // toolsets have a type and no name
   } else {
     return refuse(Path(path, "name"), "is required");

@@ -133,8 +133,42 @@ Result<bool> read_bool(const Json& value, const Path& path) {
   return value.get<bool>();
 }
 
+// dump() calls itself for every level of nesting, and a level costs kilobytes of stack in a
+// sanitizer build; a body from outside may have 128 of them. So containers are walked here, with
+// the open ones on the heap, and dump() sees scalars only.
 std::string compact(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  struct Open {
+    const Json* container;
+    Json::const_iterator next;
+  };
+  std::string out;
+  std::vector<Open> open;
+  const auto append_scalar = [&](const Json& scalar) {
+    out += scalar.dump(-1, ' ', false, Json::error_handler_t::replace);
+  };
+  const auto begin = [&](const Json& item) {
+    if (!item.is_structured()) return append_scalar(item);
+    out += item.is_array() ? '[' : '{';
+    open.push_back({&item, item.cbegin()});
+  };
+  begin(value);
+  while (!open.empty()) {
+    const Json* container = open.back().container;
+    const auto at = open.back().next;
+    if (at == container->cend()) {
+      out += container->is_array() ? ']' : '}';
+      open.pop_back();
+      continue;
+    }
+    ++open.back().next;
+    if (at != container->cbegin()) out += ',';
+    if (container->is_object()) {
+      append_scalar(Json(at.key()));
+      out += ':';
+    }
+    begin(*at);
+  }
+  return out;
 }
 
 }  // namespace pensieve::api
