@@ -1,4 +1,5 @@
 """Several clients at once, clients that leave, and what neither may change: the text."""
+import random
 import time
 
 import pytest
@@ -42,6 +43,44 @@ def test_alone_or_with_seven_others_cold_or_cached_the_text_is_the_same(start):
     answers = at_once([lambda n=n: together.post(CASES[n]["request"]).json for n in EIGHT])
     assert {n: said(a) for n, a in zip(EIGHT, answers)} == cold
     together.stop()
+
+
+def conversations():
+    """Histories of one to four turns that share beginnings of every length, as an agent sends them."""
+    rng = random.Random(3)
+    asks = ["list the files in src", "count to 5", "what is 3 + 4?", "find all python files", "who are you?"]
+    told = ["```bash\nls src\n```\nThis lists files.", "1, 2, 3, 4, 5", "3 + 4 = 7", "Done.", "I am a small model."]
+    requests = []
+    for system in ("You are a helpful assistant.", "You are an agent. " + "Be careful with files. " * 20):
+        for _ in range(4):
+            messages = []
+            for turn in range(4):
+                k = rng.randrange(len(asks))
+                messages.append({"role": "user", "content": asks[k]})
+                requests.append(user("", max_tokens=24, system=system) | {"messages": list(messages)})
+                messages.append({"role": "assistant", "content": told[k]})
+    return requests
+
+
+def test_whatever_the_order_and_the_company_a_conversation_goes_on_the_same(start):
+    """In order, one by one; and shuffled, four at a time, so that every cache state is another."""
+    requests = conversations()
+    one_by_one = start()
+    answers = [one_by_one.post(r).json for r in requests]
+    expected = [said(a) for a in answers]
+    cached = sum(a["usage"]["cache_read_input_tokens"] for a in answers)
+    assert cached > 0
+    one_by_one.stop()
+
+    mixed = start()
+    order = list(range(len(requests)))
+    random.Random(4).shuffle(order)
+    for i in range(0, len(order), 4):
+        batch = order[i:i + 4]
+        got = at_once([lambda k=k: mixed.post(requests[k]).json for k in batch])
+        for k, answer in zip(batch, got):
+            assert said(answer) == expected[k], requests[k]
+    mixed.stop()
 
 
 def test_a_new_client_does_not_wait_for_the_others_to_finish(server):
