@@ -4,6 +4,7 @@
 // uses it. Immutable once made; every call may come from any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -44,16 +45,17 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Appends the ids of `text` to `out`. `at_start`: the text stands at the beginning or right
-  // behind a control token, so the dummy prefix applies. `text` is valid UTF-8 of any length; time
-  // is O(n log n), stack is constant. Never yields a control, unused or unknown id where bytes
-  // exist.
+  // behind a control token, so the dummy prefix applies. `text` is valid UTF-8 below 4 GiB; time
+  // is O(n log n), stack is constant. Never yields a control, user-defined or unused id, and no
+  // unknown id where byte tokens exist. No text, no ids.
   virtual void encode(std::string_view text, bool at_start, std::vector<TokenId>& out) const = 0;
 
   // The id of a control token by its exact text ("<|end|>"), if the vocabulary has it.
   virtual std::optional<TokenId> control(std::string_view name) const = 0;
 
   // The bytes a token stands for: a piece with U+2581 as space, one byte for byte tokens, nothing
-  // for control and unused tokens. REQUIRES: 0 <= token < size().
+  // for control, unused and unknown tokens. Ids that the vocabulary does not have count as unused
+  // and stand for nothing: a model's vocabulary may be padded beyond its tokenizer's.
   virtual std::string_view bytes(TokenId token) const = 0;
   virtual TokenKind kind(TokenId token) const = 0;
   virtual std::string_view piece(TokenId token) const = 0;  // the vocabulary's own text
@@ -63,6 +65,9 @@ class Tokenizer {
   virtual bool add_bos() const = 0;
   virtual bool add_space_prefix() const = 0;
   virtual std::span<const TokenId> eos() const = 0;  // every token that ends an answer
+  // Bytes of the longest piece that text can become: n bytes of text are at least
+  // n / longest_piece() tokens, so a text that cannot fit is refused before it is encoded.
+  virtual std::size_t longest_piece() const = 0;
 
   // The text of `tokens`, invalid UTF-8 replaced; the dummy prefix's space is taken off if
   // `at_start`. For whole sequences; streams use StreamDecoder.
