@@ -21,7 +21,7 @@ enum class Activations : std::uint8_t { Auto, Int8, F32 };
 
 struct CpuOptions {
   int n_threads = 0;   // 0: one per physical core
-  std::string kernel;  // "", "scalar", "avx2", "avx512", "avx512vnni", "neon"; "": the best
+  std::string kernel{};  // "scalar", "avx2", "avx512vnni", "neon"; "": the best
   Activations activations = Activations::Auto;
   KvType kv = KvType::Q8;  // the type `capabilities().default_kv` names and the arena is made for
   int max_context = 0;     // tokens of one sequence; 0: the model's
@@ -31,7 +31,7 @@ struct CpuOptions {
 };
 
 // Kernel names this machine can run, best first ("scalar" always last).
-std::vector<std::string> runnable_kernels();
+std::vector<std::string> runnable_kernel_names();
 
 // `weights` and what they view outlive the backend, as does the accountant. Errors: InvalidRequest
 // for a kernel this CPU cannot run (the sentence lists those it can), Unavailable for memory.

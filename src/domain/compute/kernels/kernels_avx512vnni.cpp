@@ -1,0 +1,265 @@
+// AVX-512 (F, BW, DQ, VL) with VNNI: Intel from Ice Lake, AMD from Zen 4. What 256-bit code does as
+// well (reading groups, norms, rounding activations) is shared with the AVX2 variant.
+#if defined(__x86_64__)
+#include <cmath>
+#include <limits>
+
+#include "domain/compute/kernels/kernels.h"
+#include "domain/compute/kernels/kv_layout.h"
+#include "domain/compute/kernels/variants.h"
+#include "domain/compute/kernels/x86_groups.h"
+
+#define PENSIEVE_AVX512 \
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]]
+
+namespace pensieve::compute {
+namespace {
+
+PENSIEVE_AVX512 inline __m512i broadcast4(const std::int8_t* x) {
+  std::int32_t word;
+  std::memcpy(&word, x, 4);
+  return _mm512_set1_epi32(word);
+}
+
+// The eight weight vectors of a group stay in registers while the tokens stream by: per token and
+// group 8 vpdpbusd (u8 weight times s8 activation, never saturating), one conversion, one product
+// of scales and one fma.
+template <bool kAffine, bool kHalves>
+PENSIEVE_AVX512 void dot_panel(int zero,
+                               const Int8Panel& panel,
+                               int first_group,
+                               int n_groups,
+                               const Int8Rows& x,
+                               int first_token,
+                               int n_tokens,
+                               float* acc) {
+  for (int g = 0; g < n_groups; ++g) {
+    const auto at =
+        static_cast<std::size_t>(first_group + g) * static_cast<std::size_t>(x.n_tokens) +
+        static_cast<std::size_t>(first_token);
+    __m512i w[8];
+    for (int k = 0; k < 8; ++k) w[k] = _mm512_load_si512(panel.q + g * 512 + k * 64);
+    const __m512 scale0 = _mm512_load_ps(panel.scale + g * 32);
+    const __m512 scale1 = kHalves ? _mm512_load_ps(panel.scale + g * 32 + 16) : scale0;
+    const __m512 offset = kAffine ? _mm512_load_ps(panel.offset + g * 16) : scale0;
+    const std::int8_t* q = x.q + at * kGroupColumns;
+    for (int t = 0; t < n_tokens; ++t, q += kGroupColumns) {
+      const std::size_t i = at + static_cast<std::size_t>(t);
+      __m512 sum = _mm512_loadu_ps(acc + t * kBlockRows);
+      const __m512 x_scale = _mm512_set1_ps(x.scale[i]);
+      if constexpr (kHalves) {
+        // Q6_K: the sums of activations of 16 columns are not kept, so the zero goes in here.
+        const __m512i z = _mm512_set1_epi8(static_cast<char>(zero));
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, x0 = s0, x1 = s0;
+        for (int k = 0; k < 4; ++k) {
+          const __m512i a = broadcast4(q + k * 4), b = broadcast4(q + 16 + k * 4);
+          s0 = _mm512_dpbusd_epi32(s0, w[k], a);
+          s1 = _mm512_dpbusd_epi32(s1, w[k + 4], b);
+          x0 = _mm512_dpbusd_epi32(x0, z, a);
+          x1 = _mm512_dpbusd_epi32(x1, z, b);
+        }
+        sum = _mm512_fmadd_ps(
+            _mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s0, x0)), sum);
+        sum = _mm512_fmadd_ps(
+            _mm512_mul_ps(scale1, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s1, x1)), sum);
+      } else {
+        __m512i s = kAffine ? _mm512_setzero_si512() : _mm512_set1_epi32(-zero * x.sum[i]);
+        for (int k = 0; k < 8; ++k) s = _mm512_dpbusd_epi32(s, w[k], broadcast4(q + k * 4));
+        sum = _mm512_fmadd_ps(_mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(s), sum);
+      }
+      if constexpr (kAffine) sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(x.scaled_sum[i]), sum);
+      _mm512_storeu_ps(acc + t * kBlockRows, sum);
+    }
+  }
+}
+
+void dot_int8(const PanelFormat& format,
+              const Int8Panel& panel,
+              int first_group,
+              int n_groups,
+              const Int8Rows& x,
+              int first_token,
+              int n_tokens,
+              float* acc) {
+  const auto run = format.halves   ? dot_panel<false, true>
+                   : format.affine ? dot_panel<true, false>
+                                   : dot_panel<false, false>;
+  run(format.zero, panel, first_group, n_groups, x, first_token, n_tokens, acc);
+}
+
+template <int kTokens>
+PENSIEVE_AVX512 inline void dot_f32_tile(
+    const float* panel, int n_columns, const float* x, std::size_t stride, float* acc) {
+  __m512 s[kTokens];
+  for (int i = 0; i < kTokens; ++i) s[i] = _mm512_loadu_ps(acc + i * kBlockRows);
+  for (int k = 0; k < n_columns; ++k) {
+    const __m512 w = _mm512_load_ps(panel + k * kBlockRows);
+    for (int i = 0; i < kTokens; ++i) {
+      const float v = x[static_cast<std::size_t>(i) * stride + static_cast<std::size_t>(k)];
+      s[i] = _mm512_fmadd_ps(w, _mm512_set1_ps(v), s[i]);
+    }
+  }
+  for (int i = 0; i < kTokens; ++i) _mm512_storeu_ps(acc + i * kBlockRows, s[i]);
+}
+
+PENSIEVE_AVX512 void dot_f32(const float* panel,
+                             int n_columns,
+                             const float* x,
+                             std::size_t stride,
+                             int n_tokens,
+                             float* acc) {
+  int t = 0;
+  for (; t + 8 <= n_tokens; t += 8) {
+    dot_f32_tile<8>(
+        panel, n_columns, x + static_cast<std::size_t>(t) * stride, stride, acc + t * kBlockRows);
+  }
+  for (; t < n_tokens; ++t) {
+    dot_f32_tile<1>(
+        panel, n_columns, x + static_cast<std::size_t>(t) * stride, stride, acc + t * kBlockRows);
+  }
+}
+
+// exp8() with 16 lanes: the same steps, the power of two by vscalefps.
+PENSIEVE_AVX512 inline __m512 exp16(__m512 x) {
+  x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.0f)), _mm512_set1_ps(-87.0f));
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
+                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
+  return _mm512_scalef_ps(p, n);
+}
+
+PENSIEVE_AVX512 void swiglu(float* out, const float* gate, const float* up, int n) {
+  const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
+  int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const __m512 g = _mm512_loadu_ps(gate + i);
+    const __m512 e = exp16(_mm512_sub_ps(zero, g));
+    _mm512_storeu_ps(
+        out + i, _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), _mm512_loadu_ps(up + i)));
+  }
+  for (; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+PENSIEVE_AVX512 inline __m512 int8_as_f32(const std::byte* at) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x86::load16(at)));
+}
+
+PENSIEVE_AVX512 void load_halves(const std::byte* in, int n, float* out) {
+  for (int i = 0; i < n; i += 16)
+    _mm512_storeu_ps(out + i, _mm512_cvtph_ps(x86::load32(in + i * 2)));
+}
+
+PENSIEVE_AVX512 void load_keys(KvType type, const std::byte* block, int head_dim, float* out) {
+  const int n = head_dim * kPageTokens;
+  if (type == KvType::F32) {
+    std::memcpy(out, block, static_cast<std::size_t>(n) * 4);
+  } else if (type == KvType::F16) {
+    load_halves(block, n, out);
+  } else {
+    for (int first = 0; first < head_dim; first += 32) {
+      const std::byte* scales = block + n + (first / 32) * kPageTokens * 2;
+      __m512 scale[4];
+      for (int j = 0; j < 4; ++j) scale[j] = _mm512_cvtph_ps(x86::load32(scales + j * 32));
+      for (int dim = first; dim < first + 32; ++dim) {
+        for (int j = 0; j < 4; ++j) {
+          const int at = dim * kPageTokens + j * 16;
+          _mm512_storeu_ps(out + at, _mm512_mul_ps(scale[j], int8_as_f32(block + at)));
+        }
+      }
+    }
+  }
+}
+
+PENSIEVE_AVX512 void load_values(KvType type, const std::byte* block, int head_dim, float* out) {
+  const int n = head_dim * kPageTokens;
+  const std::byte* values = block + kv_half_block_bytes(type, head_dim);
+  if (type == KvType::F32) {
+    std::memcpy(out, values, static_cast<std::size_t>(n) * 4);
+  } else if (type == KvType::F16) {
+    load_halves(values, n, out);
+  } else {
+    for (int i = 0; i < n; i += 32) {
+      const __m512 scale = _mm512_set1_ps(x86::half_at(values + n + (i / 32) * 2));
+      _mm512_storeu_ps(out + i, _mm512_mul_ps(scale, int8_as_f32(values + i)));
+      _mm512_storeu_ps(out + i + 16, _mm512_mul_ps(scale, int8_as_f32(values + i + 16)));
+    }
+  }
+}
+
+PENSIEVE_AVX512 void attend_page(
+    const float* keys, const float* values, int head_dim, AttentionRow* rows, int n_rows) {
+  for (int n = 0; n < n_rows; ++n) {
+    AttentionRow& row = rows[n];
+    if (row.begin >= row.end) continue;
+    __m512 s[4];
+    for (auto& v : s) v = _mm512_setzero_ps();
+    for (int i = 0; i < head_dim; ++i) {
+      const __m512 q = _mm512_set1_ps(row.query[i]);
+      for (int j = 0; j < 4; ++j)
+        s[j] = _mm512_fmadd_ps(_mm512_loadu_ps(keys + i * kPageTokens + j * 16), q, s[j]);
+    }
+    // Bits begin .. end - 1 of 64: the tokens this row sees.
+    const std::uint64_t seen =
+        (~std::uint64_t{0} << row.begin) & (~std::uint64_t{0} >> (kPageTokens - row.end));
+    const __m512 nothing = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    __m512 most = _mm512_set1_ps(row.max);
+    for (int j = 0; j < 4; ++j) {
+      s[j] = _mm512_mask_mov_ps(nothing, static_cast<__mmask16>(seen >> (j * 16)), s[j]);
+      most = _mm512_max_ps(most, s[j]);
+    }
+    const float max = _mm512_reduce_max_ps(most);
+    alignas(64) float p[kPageTokens];
+    __m512 total = _mm512_setzero_ps();
+    for (int j = 0; j < 4; ++j) {
+      const __m512 e = _mm512_maskz_mov_ps(static_cast<__mmask16>(seen >> (j * 16)),
+                                           exp16(_mm512_sub_ps(s[j], _mm512_set1_ps(max))));
+      _mm512_store_ps(p + j * 16, e);
+      total = _mm512_add_ps(total, e);
+    }
+    const float keep = std::exp(row.max - max);
+    row.sum = row.sum * keep + _mm512_reduce_add_ps(total);
+    row.max = max;
+    for (int c = 0; c < head_dim; c += 32) {
+      __m512 o0 = _mm512_mul_ps(_mm512_loadu_ps(row.out + c), _mm512_set1_ps(keep));
+      __m512 o1 = _mm512_mul_ps(_mm512_loadu_ps(row.out + c + 16), _mm512_set1_ps(keep));
+      for (int t = row.begin; t < row.end; ++t) {
+        const __m512 weight = _mm512_set1_ps(p[t]);
+        const float* v = values + t * head_dim + c;
+        o0 = _mm512_fmadd_ps(weight, _mm512_loadu_ps(v), o0);
+        o1 = _mm512_fmadd_ps(weight, _mm512_loadu_ps(v + 16), o1);
+      }
+      _mm512_storeu_ps(row.out + c, o0);
+      _mm512_storeu_ps(row.out + c + 16, o1);
+    }
+  }
+}
+
+constexpr Kernels kAvx512Vnni{.name = "avx512vnni",
+                              .rmsnorm = x86::rmsnorm,
+                              .quantize_row = x86::quantize_row,
+                              .pack_int8 = x86::pack_int8,
+                              .dot_int8 = dot_int8,
+                              .pack_f32 = x86::pack_f32,
+                              .dot_f32 = dot_f32,
+                              .swiglu = swiglu,
+                              .load_keys = load_keys,
+                              .load_values = load_values,
+                              .attend_page = attend_page};
+
+}  // namespace
+
+const Kernels* avx512vnni_kernels() {
+  return &kAvx512Vnni;
+}
+
+}  // namespace pensieve::compute
+
+#endif  // __x86_64__
