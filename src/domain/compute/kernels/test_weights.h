@@ -95,14 +95,19 @@ struct TestWeights {
       view.scale_type = seed % 2 == 0 ? WeightType::F16 : WeightType::F32;
       const auto n =
           static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols / view.group_size);
-      for (auto* array : {&scales, &biases}) {
-        for (std::size_t i = 0; i < n; ++i) {
-          const float v = small();
-          const std::uint16_t h = float_to_half(v);
-          const auto* bytes = seed % 2 == 0 ? reinterpret_cast<const std::byte*>(&h)
-                                            : reinterpret_cast<const std::byte*>(&v);
-          array->insert(array->end(), bytes, bytes + (seed % 2 == 0 ? 2 : 4));
-        }
+      const auto put = [&](std::vector<std::byte>& array, float v) {
+        const std::uint16_t h = float_to_half(v);
+        const bool half = view.scale_type == WeightType::F16;
+        const auto* bytes =
+            half ? reinterpret_cast<const std::byte*>(&h) : reinterpret_cast<const std::byte*>(&v);
+        array.insert(array.end(), bytes, bytes + (half ? 2 : 4));
+      };
+      // Biases that centre the integers, as a real quantiser's do, with some noise.
+      const float middle = type == WeightType::Mlx4 ? 7.5f : 127.5f;
+      for (std::size_t i = 0; i < n; ++i) {
+        const float scale = small() * 7.5f / middle;
+        put(scales, scale);
+        put(biases, -middle * scale + small() * 0.1f);
       }
       view.scales = scales.data();
       view.biases = biases.data();
