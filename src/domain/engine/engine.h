@@ -22,18 +22,31 @@ namespace pensieve::engine {
 struct EngineOptions {
   int max_requests = 10;    // running or waiting; one more is refused as Overloaded
   int prefill_chunk = 256;  // tokens of prefill in one step, at most
-  int context_length = 0;   // tokens of prompt and answer together; 0: the backend's
-  int original_context_length =
-      0;                    // LongRoPE: prompt + max_tokens up to here opens Short; 0: always Short
+
+  // While answers stream, prefill chunks shrink until a step takes this long, so that the gap
+  // between two tokens of a stream stays near it where the hardware allows.
+  int step_target_ms = 100;
+
+  // Tokens of prompt and answer together; 0: the backend's. Never more than the KV arena holds, so
+  // that every accepted request can run to its end when it is alone.
+  int context_length = 0;
+
+  // LongRoPE: prompt + max_tokens up to here opens Short; 0: always Short.
+  int original_context_length = 0;
+
   int token_queue = 256;    // tokens a slow reader may lag behind before its request pauses
   int idle_sequences = 16;  // finished sequences kept for their prefix
-  std::uint64_t progress_timeout_ms =
-      120'000;  // a request without any engine progress for so long ends
+
+  // A request ends as Failed when its reader has not made room for so long, or when it waited while
+  // the engine did nothing at all for so long.
+  std::uint64_t progress_timeout_ms = 120'000;
+
+  std::function<std::uint64_t()> clock_us;  // monotonic, any thread; empty: the steady clock
 };
 
 struct Request {
   std::vector<TokenId> prompt;  // at least one token
-  int max_tokens = 0;           // >= 1; clamped to what the window leaves
+  int max_tokens = 0;           // >= 1; clamped to what the window leaves (then: ContextFull)
   compute::SamplingParameters sampling;
   std::vector<TokenId> stop_tokens;  // ends the answer; not given out as text
   std::string group;                 // session id of the client, for fairness and logs only
@@ -47,7 +60,7 @@ struct TokenEvent {
   float logprob = 0;         // Token
   int cached_tokens = 0;     // Started: prompt tokens whose KV was already there
   FinishReason reason = FinishReason::StopToken;  // Finished
-  std::optional<Error> error;                     // Finished, reason Failed
+  std::optional<Error> error = std::nullopt;      // Finished, reason Failed
 };
 
 struct Progress {

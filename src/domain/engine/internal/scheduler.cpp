@@ -1,0 +1,439 @@
+// The loop of the engine thread. Nobody starves: nobody overtakes a request that waits for pages,
+// and a running one takes them from younger ones if need be, so the oldest always gets on. A
+// request's tokens depend on its own history alone, so being preempted, cached or batched never
+// changes an answer.
+#include "domain/engine/internal/scheduler.h"
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "foundation/check.h"
+#include "foundation/log.h"
+
+namespace pensieve::engine {
+namespace {
+
+// Answer tokens a request must find room for when it starts, beside its prompt. Clients ask for
+// far more (Claude Code: 32,000) than answers take; reserving all of it would let one request run
+// at a time on a laptop. Who grows beyond it may have to preempt a younger request.
+constexpr int kAnswerAllowance = 256;
+
+// Waiting to share another request's prefill pays from one page on.
+constexpr int kWorthWaitingFor = compute::kPageTokens;
+
+// Chunks are multiples of this (a kernel's row block), and never shorter while there is more.
+constexpr int kChunkRows = 16;
+
+// Without a stream beside it, a chunk may take this many times the step target: longer chunks
+// compute faster, and only cancellation and joining wait for them.
+constexpr int kAloneFactor = 5;
+constexpr int kAloneMinimum = 64;
+
+// Without the bell, stuck requests are looked at this often.
+constexpr std::chrono::milliseconds kLookAgain{100};
+constexpr std::chrono::milliseconds kSleep{3'600'000};
+
+}  // namespace
+
+Scheduler::Scheduler(compute::Backend& backend,
+                     const EngineOptions& options,
+                     Desk& desk,
+                     Counters& counters)
+    : backend_(backend),
+      options_(options),
+      desk_(desk),
+      counters_(counters),
+      capabilities_(backend.capabilities()),
+      pool_(backend, options.idle_sequences) {}
+
+void Scheduler::run() {
+  bool more = false;
+  for (;;) {
+    const auto wait = entries_.empty() ? kSleep : kLookAgain;
+    if (!desk_.take(incoming_, more ? std::nullopt : std::optional(wait))) break;
+    try {
+      more = iterate();
+    } catch (const std::bad_alloc&) {
+      fail_everything("Out of memory.");
+      more = true;
+    } catch (...) {
+      fail_everything("Engine failure.");
+      more = true;
+    }
+  }
+  for (const auto& job : incoming_)
+    if (job) job->finish(FinishReason::Cancelled, std::nullopt);
+  incoming_.clear();
+  for (const auto& entry : entries_)
+    if (entry->job) finish(*entry, FinishReason::Cancelled);
+  entries_.clear();
+}
+
+bool Scheduler::iterate() {
+  accept();
+  end_cancelled_and_stuck();
+  admit();
+  plan();
+  const bool stepped = run_step();
+  forget_finished();
+  publish();
+  return stepped;
+}
+
+// ---- in
+
+void Scheduler::accept() {
+  for (auto& job : incoming_) {
+    auto entry = std::make_unique<Entry>();
+    const std::vector<TokenId>& prompt = job->request.prompt;
+    entry->tokens.reserve(prompt.size() + static_cast<std::size_t>(job->max_answer));
+    entry->tokens.assign(prompt.begin(), prompt.end());
+    entry->number = next_number_++;
+    entry->moved_us = now_us();
+    entries_.reserve(entries_.size() + 1);
+    entry->job = std::move(job);  // from here on nothing throws
+    entries_.push_back(std::move(entry));
+    counters_.requests += 1;
+    counters_.prompt_tokens += prompt.size();
+    if (Entry& accepted = *entries_.back(); accepted.job->max_answer == 0) {
+      accepted.job->events.push({.kind = TokenEvent::Kind::Started});
+      finish(accepted, FinishReason::ContextFull);  // the prompt alone fills the window
+    }
+  }
+  incoming_.clear();
+  forget_finished();
+}
+
+void Scheduler::end_cancelled_and_stuck() {
+  for (const auto& entry : entries_)
+    if (entry->job->cancelled) finish(*entry, FinishReason::Cancelled);
+
+  // Readers first: who waits for the pages of a request that ends here has waited for something.
+  const std::uint64_t now = now_us();
+  const std::uint64_t limit_us = options_.progress_timeout_ms * 1000;
+  for (const auto& entry : entries_) {
+    if (!entry->job || !entry->paused || now - entry->moved_us <= limit_us) continue;
+    finish(*entry,
+           FinishReason::Failed,
+           Error{ErrorKind::Timeout,
+                 "The client did not read for " + std::to_string(limit_us / 1'000'000) + " s."});
+    moved_us_ = now;
+  }
+  for (const auto& entry : entries_) {
+    if (!entry->job || entry->paused) continue;
+    if (now - std::max(entry->moved_us, moved_us_) <= limit_us) continue;
+    finish(*entry,
+           FinishReason::Failed,
+           Error{ErrorKind::Overloaded,
+                 "The request made no progress for " + std::to_string(limit_us / 1'000'000) +
+                     " s, try again.",
+                 10});
+  }
+  forget_finished();
+}
+
+// ---- admission
+
+// In order of arrival, and nobody overtakes a request that waits for pages: it would starve.
+void Scheduler::admit() {
+  if (refusals_ > 0) return;
+  for (const auto& entry : entries_) {
+    if (running(*entry) || !entry->job) continue;
+    if (n_running() >= std::min(capabilities_.max_batch, capabilities_.max_tokens)) break;
+    entry->paused = entry->started && !entry->job->events.has_room();
+    if (entry->paused) continue;
+    const auto prefix = pool_.longest_prefix(
+        entry->tokens, entry->job->rope, static_cast<int>(entry->tokens.size()) - 1);
+    if (waits_for_leader(*entry, prefix)) continue;
+    if (!fits(*entry, prefix) || !start(*entry, prefix)) break;
+  }
+}
+
+// Whether another request is about to compute more of this one's prompt than is there already.
+bool Scheduler::waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix) {
+  const auto still_leads = [&](const Entry& other) {
+    return running(other) && !other.paused && pending(other) > 1 &&
+           pool_.length(other.sequence) < entry.leader_tokens;
+  };
+  if (entry.leader != 0) {
+    for (const auto& other : entries_)
+      if (other->number == entry.leader && still_leads(*other)) return true;
+  }
+  entry.leader = 0;
+  entry.leader_tokens = prefix.n_tokens + kWorthWaitingFor;
+  for (const auto& other : entries_) {
+    if (!other->job || other->paused || other->job->rope != entry.job->rope) continue;
+    if (!running(*other) || pending(*other) <= 1) continue;
+    const int common = std::min(common_prefix(entry.tokens, other->tokens),
+                                static_cast<int>(entry.tokens.size()) - 1);
+    if (common <= entry.leader_tokens || common <= pool_.length(other->sequence)) continue;
+    entry.leader = other->number;
+    entry.leader_tokens = common;
+  }
+  return entry.leader != 0;
+}
+
+int Scheduler::pages_to_reserve(const Entry& entry) const {
+  const int answered = static_cast<int>(entry.tokens.size() - entry.job->request.prompt.size());
+  const int left = entry.job->max_answer - answered;
+  return pages_for(static_cast<int>(entry.tokens.size()) + std::min(left, kAnswerAllowance));
+}
+
+bool Scheduler::fits(const Entry& entry, const SequencePool::Prefix& prefix) const {
+  if (n_running() == 0) return true;  // the window is no larger than the arena
+  int promised = 0;
+  for (const auto& other : entries_)
+    if (running(*other))
+      promised += std::max(0, other->reserved_pages - pages_for(pool_.length(other->sequence)));
+  const int wanted =
+      pool_.pages_wanted(prefix, pages_to_reserve(entry) * compute::kPageTokens) + promised;
+  return wanted <= pool_.pages_unless_active();
+}
+
+// Gives the entry a sequence, or ends it. False when it has to wait.
+bool Scheduler::start(Entry& entry, const SequencePool::Prefix& prefix) {
+  auto sequence = pool_.acquire(prefix, entry.job->rope);
+  if (!sequence) {
+    if (sequence.error().kind == ErrorKind::Unavailable && n_running() > 0) return false;
+    finish(entry, FinishReason::Failed, std::move(sequence).error());
+    return true;
+  }
+  entry.sequence = *sequence;
+  entry.reserved_pages = pages_to_reserve(entry);
+  entry.moved_us = now_us();
+  if (entry.started) return true;  // it was preempted and is back
+  entry.started = true;
+  const int cached = pool_.length(entry.sequence);
+  entry.job->prefilled_tokens = cached;
+  counters_.cached_tokens += static_cast<std::uint64_t>(cached);
+  entry.job->events.push({.kind = TokenEvent::Kind::Started, .cached_tokens = cached});
+  return true;
+}
+
+// ---- the next step
+
+void Scheduler::plan() {
+  planned_.clear();
+  steps_.clear();
+  for (const auto& entry : entries_) {
+    entry->planned = 0;
+    if (running(*entry)) entry->paused = !entry->job->events.has_room();
+  }
+
+  // Oldest first: whoever cannot get pages preempts from the young end.
+  int rows = 0;
+  for (const auto& entry : entries_)
+    if (running(*entry) && !entry->paused && pending(*entry) == 1) plan_entry(*entry, 1);
+  for (const auto& entry : entries_) rows += entry->planned;
+  if (Entry* entry = next_to_prefill(); entry != nullptr && rows < capabilities_.max_tokens) {
+    last_prefilled_ = entry->number;
+    plan_entry(*entry,
+               std::min({pending(*entry), chunk_limit(rows > 0), capabilities_.max_tokens - rows}));
+  }
+
+  for (const auto& entry : entries_) {
+    if (entry->planned == 0) continue;
+    const auto begin = static_cast<std::size_t>(pool_.length(entry->sequence));
+    const auto n_tokens = static_cast<std::size_t>(entry->planned);
+    const bool last = begin + n_tokens == entry->tokens.size();
+    planned_.push_back(entry.get());
+    steps_.push_back({.sequence = pool_.id(entry->sequence),
+                      .tokens = std::span(entry->tokens).subspan(begin, n_tokens),
+                      .sample = last ? &entry->job->request.sampling : nullptr,
+                      .allowed = {},
+                      .return_logits = false});
+  }
+}
+
+// Puts the entry's next tokens into the step if there are pages for them, or can be: from idle
+// sequences, then from younger requests. Otherwise it stands still until others finish.
+void Scheduler::plan_entry(Entry& entry, int n_tokens) {
+  entry.planned = n_tokens;
+  while (!pool_.make_room(pages_planned())) {
+    if (n_running() == 1) return;  // cannot be, by the size of the window: the backend will say
+    Entry* youngest = youngest_running();
+    if (youngest == &entry) {
+      entry.planned = 0;
+      return;
+    }
+    preempt(*youngest);
+  }
+}
+
+int Scheduler::pages_planned() const {
+  int pages = 0;
+  for (const auto& entry : entries_) {
+    if (entry->planned == 0) continue;
+    const int length = pool_.length(entry->sequence);
+    pages += pages_for(length + entry->planned) - pages_for(length);
+  }
+  return pages;
+}
+
+Scheduler::Entry* Scheduler::next_to_prefill() {
+  Entry* first = nullptr;
+  for (const auto& entry : entries_) {
+    if (!running(*entry) || entry->paused || pending(*entry) <= 1) continue;
+    if (entry->number > last_prefilled_) return entry.get();
+    if (first == nullptr) first = entry.get();
+  }
+  return first;
+}
+
+int Scheduler::chunk_limit(bool beside_decoding) const {
+  if (prefill_us_per_token_ <= 0) return options_.prefill_chunk;
+  const double target_us = 1000.0 * options_.step_target_ms * (beside_decoding ? 1 : kAloneFactor);
+  const double affordable = std::min(target_us / prefill_us_per_token_, 1e6);
+  const int rows = static_cast<int>(affordable) / kChunkRows * kChunkRows;
+  return std::min(std::max(rows, beside_decoding ? kChunkRows : kAloneMinimum),
+                  options_.prefill_chunk);
+}
+
+// ---- the step
+
+bool Scheduler::run_step() {
+  if (planned_.empty()) return false;
+  const std::uint64_t start_us = now_us();
+  const auto ticket = backend_.submit(steps_);
+  if (!ticket) {
+    step_refused(ticket.error());
+    return true;
+  }
+  const auto sampled = backend_.collect(*ticket);
+  if (!sampled || sampled->size() != steps_.size()) {
+    const Error error =
+        sampled ? Error{ErrorKind::Internal, "The backend lost a result."} : sampled.error();
+    for (Entry* entry : planned_) finish(*entry, FinishReason::Failed, error);
+    return true;
+  }
+  refusals_ = 0;
+  moved_us_ = now_us();
+  learn_prefill_speed(moved_us_ - start_us);
+  for (std::size_t i = 0; i < planned_.size(); ++i) advance(*planned_[i], (*sampled)[i]);
+  return true;
+}
+
+// A moving average over steps with a chunk, decode rows included: that errs towards short chunks.
+void Scheduler::learn_prefill_speed(std::uint64_t step_us) {
+  int chunk = 0;
+  for (const Entry* entry : planned_) chunk = std::max(chunk, entry->planned);
+  if (chunk < kChunkRows) return;
+  const double measured = static_cast<double>(step_us) / chunk;
+  prefill_us_per_token_ =
+      prefill_us_per_token_ > 0 ? 0.7 * prefill_us_per_token_ + 0.3 * measured : measured;
+}
+
+void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
+  Job& job = *entry.job;
+  const auto& request = job.request;
+  pool_.appended(entry.sequence, entry.planned);
+  entry.moved_us = moved_us_;
+  const int length = pool_.length(entry.sequence);
+  job.prefilled_tokens = std::max(job.prefilled_tokens.load(),
+                                  std::min(length, static_cast<int>(request.prompt.size())));
+  if (length < static_cast<int>(entry.tokens.size())) return;
+
+  const TokenId token = sampled.token;
+  if (token < 0 || token >= capabilities_.vocab) {
+    finish(entry,
+           FinishReason::Failed,
+           Error{ErrorKind::Internal, "The backend sampled no valid token."});
+    return;
+  }
+  const auto& stops = request.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    finish(entry, FinishReason::StopToken);
+    return;
+  }
+  entry.tokens.push_back(token);
+  const int answered = static_cast<int>(entry.tokens.size() - request.prompt.size());
+  job.output_tokens = answered;
+  counters_.output_tokens += 1;
+  job.events.push({.kind = TokenEvent::Kind::Token, .token = token, .logprob = sampled.logprob});
+  if (answered < job.max_answer) return;
+  finish(entry,
+         answered < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
+}
+
+// The backend took nothing of the step. Without room although it had promised some: make more, and
+// start nobody until a step succeeds, so that this ends.
+void Scheduler::step_refused(const Error& error) {
+  if (error.kind == ErrorKind::Unavailable) {
+    ++refusals_;
+    if (pool_.evict_idle()) return;
+    if (n_running() > 1) return preempt(*youngest_running());
+  }
+  refusals_ = 0;
+  for (Entry* entry : planned_) finish(*entry, FinishReason::Failed, error);
+}
+
+// ---- out
+
+Scheduler::Entry* Scheduler::youngest_running() {
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it)
+    if (running(**it)) return it->get();
+  return nullptr;
+}
+
+// Takes the entry's pages. It keeps its tokens, waits for its turn and computes them again.
+void Scheduler::preempt(Entry& entry) {
+  pool_.release(entry.sequence, /*keep=*/false);
+  entry.sequence = SequenceHandle::None;
+  entry.planned = 0;
+  entry.leader = 0;
+}
+
+void Scheduler::finish(Entry& entry, FinishReason reason, std::optional<Error> error) {
+  const auto job = std::move(entry.job);
+  entry.job = nullptr;
+  entry.planned = 0;
+  if (running(entry)) pool_.release(entry.sequence, reason != FinishReason::Failed);
+  entry.sequence = SequenceHandle::None;
+  publish();
+  job->finish(reason, std::move(error));
+}
+
+// After an exception: no sequence that took part can be trusted. `message` is short enough to need
+// no memory.
+void Scheduler::fail_everything(const char* message) {
+  log_error("the engine loop failed and ends its requests", message);
+  planned_.clear();
+  refusals_ = 0;
+  for (const auto& entry : entries_) {
+    if (!entry->job) continue;
+    finish(*entry, FinishReason::Failed, Error{ErrorKind::Internal, message});
+  }
+  for (const auto& job : incoming_) {
+    if (job) job->finish(FinishReason::Failed, Error{ErrorKind::Internal, message});
+  }
+  incoming_.clear();
+  forget_finished();
+  publish();
+}
+
+void Scheduler::forget_finished() {
+  std::erase_if(entries_, [](const auto& entry) { return entry->job == nullptr; });
+}
+
+void Scheduler::publish() {
+  int running_now = 0, waiting_now = 0;
+  for (const auto& entry : entries_)
+    if (entry->job) ++(running(*entry) ? running_now : waiting_now);
+  counters_.running = running_now;
+  counters_.waiting = waiting_now;
+  counters_.idle_sequences = pool_.n_idle();
+}
+
+int Scheduler::pending(const Entry& entry) const {
+  return static_cast<int>(entry.tokens.size()) - pool_.length(entry.sequence);
+}
+
+int Scheduler::n_running() const {
+  return static_cast<int>(std::count_if(
+      entries_.begin(), entries_.end(), [&](const auto& entry) { return running(*entry); }));
+}
+
+}  // namespace pensieve::engine

@@ -1,0 +1,113 @@
+// The scheduler: which tokens of which request go into the next step. Continuous batching: the
+// decode rows of every running request and one chunk of prefill, in turn between those that
+// prefill; a request joins and leaves between two steps.
+// Owns the backend's sequences; lives on the engine thread, which calls run() and nothing else.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "domain/compute/backend.h"
+#include "domain/engine/engine.h"
+#include "domain/engine/internal/job.h"
+#include "domain/engine/internal/sequence_pool.h"
+
+namespace pensieve::engine {
+
+// Numbers for Engine::stats(), written by the engine thread.
+struct Counters {
+  std::atomic<int> running{0};
+  std::atomic<int> waiting{0};
+  std::atomic<int> idle_sequences{0};
+  std::atomic<std::uint64_t> requests{0};
+  std::atomic<std::uint64_t> prompt_tokens{0};
+  std::atomic<std::uint64_t> cached_tokens{0};
+  std::atomic<std::uint64_t> output_tokens{0};
+};
+
+class Scheduler {
+ public:
+  // All arguments outlive the scheduler; the options are complete (context length, clock).
+  Scheduler(compute::Backend& backend,
+            const EngineOptions& options,
+            Desk& desk,
+            Counters& counters);
+
+  // Serves until the desk is stopped; what is left then ends as Cancelled.
+  void run();
+
+ private:
+  // One accepted request. It waits while it has no sequence; with one it prefills while more than
+  // one token is not computed yet, and decodes when it is just the last.
+  struct Entry {
+    std::shared_ptr<Job> job;
+    std::uint64_t number = 0;     // by arrival
+    std::vector<TokenId> tokens;  // prompt and answer so far
+    SequenceHandle sequence = SequenceHandle::None;
+    int reserved_pages = 0;      // what admission counted on, of its sequence as a whole
+    int planned = 0;             // tokens in the step that is being made
+    bool paused = false;         // its reader lags behind
+    bool started = false;        // Started was given out
+    std::uint64_t moved_us = 0;  // last time it got further
+    std::uint64_t leader = 0;    // request whose prefill it waits to share, until that request
+    int leader_tokens = 0;       // holds so many tokens
+  };
+
+  bool iterate();  // whether there may be more to do at once
+  void accept();
+  void end_cancelled_and_stuck();
+
+  // Who gets a sequence.
+  void admit();
+  bool waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix);
+  bool fits(const Entry& entry, const SequencePool::Prefix& prefix) const;
+  bool start(Entry& entry, const SequencePool::Prefix& prefix);
+  int pages_to_reserve(const Entry& entry) const;
+
+  // What the next step computes.
+  void plan();
+  void plan_entry(Entry& entry, int n_tokens);
+  Entry* next_to_prefill();
+  int chunk_limit(bool beside_decoding) const;
+  int pages_planned() const;
+
+  // The step and its outcome.
+  bool run_step();
+  void learn_prefill_speed(std::uint64_t step_us);
+  void advance(Entry& entry, const compute::Sampled& sampled);
+  void step_refused(const Error& error);
+
+  // The ways out.
+  Entry* youngest_running();
+  void preempt(Entry& entry);
+  void finish(Entry& entry, FinishReason reason, std::optional<Error> error = std::nullopt);
+  void fail_everything(const char* message);
+  void forget_finished();
+  void publish();
+
+  bool running(const Entry& entry) const { return entry.sequence != SequenceHandle::None; }
+  int pending(const Entry& entry) const;
+  int n_running() const;
+  std::uint64_t now_us() const { return options_.clock_us(); }
+
+  compute::Backend& backend_;
+  const EngineOptions& options_;
+  Desk& desk_;
+  Counters& counters_;
+  const compute::Capabilities capabilities_;
+  SequencePool pool_;
+  std::vector<std::shared_ptr<Job>> incoming_;   // taken from the desk, not accepted yet
+  std::vector<std::unique_ptr<Entry>> entries_;  // in order of arrival
+  std::vector<Entry*> planned_;                  // of this step, in the order of steps_
+  std::vector<compute::Step> steps_;
+  std::uint64_t next_number_ = 1;
+  std::uint64_t last_prefilled_ = 0;  // number of the entry that had the last chunk
+  std::uint64_t moved_us_ = 0;        // last time anything got further
+  double prefill_us_per_token_ = 0;   // 0: not known yet
+  int refusals_ = 0;                  // steps in a row for which the backend found no room
+};
+
+}  // namespace pensieve::engine

@@ -1,0 +1,117 @@
+// The sequences a backend holds: active ones, which a request is working on, and idle ones, which
+// are kept for their prefix. Finds the longest prefix that is already there, decides which idle
+// sequence goes when pages or slots run out, and counts which pages are shared with whom.
+// Knows tokens and pages, no requests. Engine thread only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "foundation/ids.h"
+#include "foundation/result.h"
+
+#include "domain/compute/backend.h"
+
+namespace pensieve::engine {
+
+inline int pages_for(int n_tokens) {
+  return (n_tokens + compute::kPageTokens - 1) / compute::kPageTokens;
+}
+
+// The number of tokens two spans have in common from their start.
+int common_prefix(std::span<const TokenId> a, std::span<const TokenId> b);
+
+enum class SequenceHandle : int { None = -1 };
+
+class SequencePool {
+ public:
+  // REQUIRES: `backend` outlives the pool and holds no sequence yet.
+  SequencePool(compute::Backend& backend, int max_idle);
+  ~SequencePool();
+  SequencePool(const SequencePool&) = delete;
+  SequencePool& operator=(const SequencePool&) = delete;
+
+  struct Prefix {
+    SequenceHandle source = SequenceHandle::None;
+    int n_tokens = 0;
+  };
+  // The longest prefix of `tokens`, of `limit` tokens at most, that an active or idle sequence of
+  // this rope variant holds. Idle ones win a tie.
+  Prefix longest_prefix(std::span<const TokenId> tokens,
+                        compute::RopeVariant rope,
+                        int limit) const;
+
+  // Pages an active sequence needs besides those that active sequences hold already, if it starts
+  // from `prefix` and grows to `n_tokens`.
+  int pages_wanted(const Prefix& prefix, int n_tokens) const;
+
+  // Pages that active sequences would leave free if every idle one were closed.
+  int pages_unless_active() const { return n_pages_ - active_pages_; }
+
+  // An active sequence that holds the prefix's tokens and no others: an idle source that holds just
+  // these becomes active again, any other is forked. Closes idle sequences to make room; when that
+  // is not enough, the sequence starts from fewer tokens, 0 at worst. `length()` tells.
+  // Errors: of Backend::open().
+  Result<SequenceHandle> acquire(const Prefix& prefix, compute::RopeVariant rope);
+
+  // The request is done: the sequence becomes idle if it is worth `keep`ing, or is closed.
+  void release(SequenceHandle handle, bool keep);
+
+  // A step has appended `n_tokens` to the sequence.
+  void appended(SequenceHandle handle, int n_tokens);
+
+  // Closes idle sequences until `n_pages` can be taken. False when they cannot.
+  bool make_room(int n_pages);
+
+  // Closes the idle sequence that is worth least. False when there is none.
+  bool evict_idle();
+
+  compute::SequenceId id(SequenceHandle handle) const { return slot(handle).id; }
+  int length(SequenceHandle handle) const { return slot(handle).length; }
+  std::span<const TokenId> tokens(SequenceHandle handle) const;
+  int n_idle() const { return n_idle_; }
+  int n_pages() const { return n_pages_; }
+
+ private:
+  enum class State : std::uint8_t { Unused, Active, Idle };
+  struct Slot {
+    State state = State::Unused;
+    compute::RopeVariant rope = compute::RopeVariant::Short;
+    compute::SequenceId id{};
+    int length = 0;
+    std::uint64_t credit = 0;  // of an idle sequence, see evict_idle()
+    std::vector<int> pages;    // indices into refs_
+  };
+  struct PageRefs {
+    int active = 0;
+    int idle = 0;
+  };
+
+  Slot& slot(SequenceHandle handle) { return slots_[static_cast<std::size_t>(handle)]; }
+  const Slot& slot(SequenceHandle handle) const { return slots_[static_cast<std::size_t>(handle)]; }
+  SequenceHandle take_slot();
+  void change_state(Slot& slot, State state);
+  void close(Slot& slot);
+  void add_pages(Slot& slot, int n_tokens);
+  void drop_pages(Slot& slot, int n_left);
+  void count(int page, State state, int change);
+  int pages_held_alone(const Slot& slot) const;
+  bool drop_if_covered(Slot& slot);
+  bool evict_idle_except(SequenceHandle spared);
+  Result<SequenceHandle> fork(SequenceHandle source, int n_tokens);
+
+  compute::Backend& backend_;
+  const compute::KvType kv_;
+  const int n_pages_;
+  const int max_idle_;
+  std::vector<Slot> slots_;
+  std::vector<PageRefs> refs_;
+  std::vector<int> unused_refs_;
+  int active_pages_ = 0;  // pages with an active reference
+  int n_idle_ = 0;
+  std::uint64_t inflation_ = 0;
+};
+
+}  // namespace pensieve::engine
