@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "foundation/accountant.h"
@@ -52,7 +53,8 @@ class ModelFile {
   // Errors: NotFound, BadFile with one sentence that names key or tensor and byte offset.
   static Result<std::unique_ptr<ModelFile>> open(const std::string& path, Accountant& accountant);
 
-  // A GGUF image that already lies in memory (the embedded model). `bytes` outlives the object.
+  // A GGUF image that already lies in memory (the embedded model). `bytes` outlives the object and
+  // starts at a multiple of 8.
   static Result<std::unique_ptr<ModelFile>> from_memory(std::span<const std::byte> bytes,
                                                         std::string name,
                                                         Accountant& accountant);
@@ -70,6 +72,12 @@ class ModelFile {
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   // Key and printed value of every metadata field (long arrays shortened), for `model inspect`.
   virtual const std::vector<std::pair<std::string, std::string>>& metadata() const = 0;
+
+  // The memory that weights() views: one range per file. Reading behind the end of a file that was
+  // truncated after it was opened raises SIGBUS with an address in one of these.
+  virtual std::vector<std::span<const std::byte>> mapped() const = 0;
+  // Asks the system to read the files ahead; may wait for the disk where they are not cached.
+  virtual void prefetch() const = 0;
 };
 
 }  // namespace pensieve::model

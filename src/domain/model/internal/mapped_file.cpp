@@ -1,0 +1,140 @@
+#include "domain/model/internal/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "domain/model/internal/bad_file.h"
+
+namespace pensieve::model {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Error cannot_open(const std::string& shown, int error) {
+  if (error == ENOENT || error == ENOTDIR) {
+    return {.kind = ErrorKind::NotFound, .message = printable(shown, 500) + " does not exist"};
+  }
+  return bad_file(printable(shown, 500) + " cannot be opened: " + std::strerror(error));
+}
+
+// Opens for reading and says how long the file is. O_NONBLOCK: a pipe of that name must not hang
+// us.
+Result<int> open_regular(int directory,
+                         const std::string& path,
+                         const std::string& shown,
+                         std::uint64_t* size) {
+  if (path.find('\0') != std::string::npos) return cannot_open(shown, ENOENT);
+  const int fd = ::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return cannot_open(shown, errno);
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(fd);
+    return bad_file(printable(shown, 500) + " is not a regular file");
+  }
+  *size = static_cast<std::uint64_t>(status.st_size);
+  return fd;
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(int directory,
+                                    const std::string& path,
+                                    const std::string& shown,
+                                    Accountant& accountant) {
+  std::uint64_t size = 0;
+  PENSIEVE_TRY(const int raw_fd, open_regular(directory, path, shown, &size));
+  const FileDescriptor fd(raw_fd);
+  if (size == 0) return bad_file(printable(shown, 500) + " is empty");
+  if (size > SIZE_MAX / 2) return bad_file(printable(shown, 500) + " is too large to be mapped");
+  MappedFile file;
+  PENSIEVE_TRY(file.reservation_,
+               accountant.reserve(MemoryUse::Weights, static_cast<std::size_t>(size)));
+  void* data = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED, fd.get(), 0);
+  if (data == MAP_FAILED) {
+    return bad_file(printable(shown, 500) + " cannot be mapped: " + std::strerror(errno));
+  }
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = static_cast<std::size_t>(size);
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      reservation_(std::move(other.reservation_)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(reservation_, other.reservation_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::prefetch() const {
+  if (data_ == nullptr) return;
+  static_cast<void>(::posix_madvise(const_cast<std::byte*>(data_), size_, POSIX_MADV_WILLNEED));
+}
+
+Result<Directory> Directory::open(const std::string& path) {
+  if (path.find('\0') != std::string::npos) return cannot_open(path, ENOENT);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return cannot_open(path, errno);
+  return Directory(fd);
+}
+
+Directory::~Directory() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool Directory::has(const std::string& name) const {
+  return ::faccessat(fd_, name.c_str(), F_OK, 0) == 0;
+}
+
+Result<std::optional<std::string>> Directory::read(const std::string& name,
+                                                   std::size_t limit) const {
+  std::uint64_t size = 0;
+  auto opened = open_regular(fd_, name, name, &size);
+  if (!opened && opened.error().kind == ErrorKind::NotFound) {
+    return std::optional<std::string>();
+  }
+  PENSIEVE_TRY(const int raw_fd, std::move(opened));
+  const FileDescriptor fd(raw_fd);
+  if (size > limit) {
+    return bad_file(name + " has " + std::to_string(size) + " bytes; the limit is " +
+                    std::to_string(limit));
+  }
+  std::string text(static_cast<std::size_t>(size), '\0');
+  std::size_t filled = 0;
+  while (filled < text.size()) {
+    const auto got = ::read(fd.get(), text.data() + filled, text.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return bad_file(name + " cannot be read: " + std::strerror(errno));
+    if (got == 0) return bad_file(name + " ended early, at byte " + std::to_string(filled));
+    filled += static_cast<std::size_t>(got);
+  }
+  return std::optional<std::string>(std::move(text));
+}
+
+}  // namespace pensieve::model
