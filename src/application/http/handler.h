@@ -27,6 +27,7 @@ class Pending {
 struct StreamPiece {
   std::string bytes;  // complete events; empty: nothing new
   bool finished = false;
+  bool close = false;  // with `finished`: the stream ended badly, end the connection too
 };
 
 class EventStream {

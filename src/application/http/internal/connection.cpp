@@ -48,6 +48,19 @@ class Answering {
   ConnectionShared& shared_;
 };
 
+// GCC 12 destroys an aggregate that is built inside a co_await or co_return expression twice, so
+// errors are built here, outside.
+Error too_slow(std::string what) {
+  return {.kind = ErrorKind::Timeout, .message = std::move(what)};
+}
+Error client_gone() {
+  return {.kind = ErrorKind::Cancelled, .message = "the client left"};
+}
+Error shutting_down() {
+  return {
+      .kind = ErrorKind::Unavailable, .message = "the server is shutting down", .retry_after_s = 5};
+}
+
 Reply call_handler(Handler& handler, Request request) {
   try {
     return handler.handle(std::move(request));
@@ -168,8 +181,8 @@ Connection::Task<bool> Connection::read_head() {
     if (gone_) co_return false;
     if (Clock::now() >= deadline) {
       if (parser_.started()) {
-        co_await refuse({.kind = ErrorKind::Timeout, .message = "the headers took too long"},
-                        nullptr);
+        Error error = too_slow("the headers took too long");
+        co_await refuse(std::move(error), nullptr);
       }
       co_return false;
     }
@@ -233,13 +246,13 @@ Connection::Task<std::optional<Error>> Connection::read_body(bool keep) {
       }
       continue;
     }
-    if (gone_ || closing_) co_return Error{.kind = ErrorKind::Cancelled, .message = "gone"};
+    if (gone_ || closing_) co_return client_gone();
     const auto earned = std::chrono::milliseconds(1000 * parser_.body_bytes() /
                                                   shared_.limits.body_bytes_per_second);
     const Time deadline =
         start + std::max<std::chrono::milliseconds>(shared_.limits.body_grace, earned);
     if (Clock::now() >= deadline) {
-      co_return Error{.kind = ErrorKind::Timeout, .message = "the body took too long"};
+      co_return too_slow("the body took too long");
     }
     start_read();
     co_await pause_until(deadline);
@@ -304,10 +317,7 @@ Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pendi
     if (gone_ || closing_) co_return false;
     if (shared_.cutting.load()) {
       cut = true;
-      response = shared_.handler.refuse({.kind = ErrorKind::Unavailable,
-                                         .message = "the server is shutting down",
-                                         .retry_after_s = 5},
-                                        &head);
+      response = shared_.handler.refuse(shutting_down(), &head);
       break;
     }
     if (!ready_) co_await pause_until(Time::max());
@@ -335,9 +345,11 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
   };
   ready_ = false;
   reply.events->on_ready(ready_hook());
+  bool keep = chunked;
   bool sent = co_await send(render_stream_head(reply.head, chunked, unix_now()), true);
   while (sent) {
     if (shared_.cutting.load()) {
+      keep = false;
       sent = co_await send(frame(reply.events->cut_off(), true), true);
       break;
     }
@@ -345,6 +357,7 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     StreamPiece piece = reply.events->poll();
     if (!piece.bytes.empty() || piece.finished) {
       const bool finished = piece.finished;
+      keep = keep && !piece.close;
       sent = co_await send(frame(std::move(piece.bytes), finished), true);
       if (finished) break;
       continue;
@@ -361,7 +374,7 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
   reply.events.reset();
   if (!sent) co_return false;
   // The head said keep-alive, but a client has to bear a close between requests (RFC 9112, 9.3.1).
-  const bool keep = chunked && keeps_alive(head);
+  keep = keep && keeps_alive(head);
   if (!keep) co_await linger();
   co_return keep;
 }
