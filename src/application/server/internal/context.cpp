@@ -1,0 +1,85 @@
+#include "application/server/internal/context.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "foundation/log.h"
+
+#include "domain/api/messages.h"
+
+namespace pensieve::server {
+namespace {
+
+// A client sleeps for exactly what it is told, so it is never told more (RELIABILITY: 1 to 10 s).
+constexpr int kMaxRetryAfterS = 10;
+
+std::string gigabytes(std::uint64_t bytes) {
+  std::array<char, 32> text{};
+  std::snprintf(
+      text.data(), text.size(), "%.2f", static_cast<double>(bytes) / static_cast<double>(kGiB));
+  return text.data();
+}
+
+// Clients repeat 429 and everything from 500 on by themselves; this says which of those can help.
+void add_retry_advice(http::Response& response, const Error& error) {
+  int wait_s = error.retry_after_s;
+  if (error.kind == ErrorKind::Overloaded || error.kind == ErrorKind::RateLimited) {
+    wait_s = std::max(wait_s, 1);
+  }
+  const bool may_pass = response.status == 429 || response.status == 503 || response.status == 529;
+  if (may_pass && wait_s > 0) {
+    response.headers.push_back(
+        {.name = "Retry-After", .value = std::to_string(std::min(wait_s, kMaxRetryAfterS))});
+    return;
+  }
+  const bool permanent = response.status == 401 || response.status == 501 || may_pass ||
+                         error.kind == ErrorKind::BadFile;
+  if (permanent) response.headers.push_back({.name = "x-should-retry", .value = "false"});
+}
+
+}  // namespace
+
+std::string new_request_id() {
+  return api::make_id("req_");
+}
+
+http::Response make_response(Context& context,
+                             int status,
+                             std::string body,
+                             std::string_view request_id,
+                             std::string_view origin) {
+  const SystemMemory memory = context.memory.sample();
+  http::Response response{
+      .status = status,
+      .headers = {{.name = "request-id", .value = std::string(request_id)},
+                  {.name = "X-Memory-Status", .value = std::string(to_string(level_of(memory)))},
+                  {.name = "X-Available-Memory-GB", .value = gigabytes(memory.available_bytes)},
+                  {.name = "Vary", .value = "Origin"}},
+      .content_type = "application/json",
+      .body = std::move(body)};
+  if (!origin.empty() && context.origins.allows(origin)) {
+    response.headers.push_back(
+        {.name = "Access-Control-Allow-Origin", .value = std::string(origin)});
+    response.headers.push_back(
+        {.name = "Access-Control-Expose-Headers", .value = "request-id, retry-after"});
+  }
+  return response;
+}
+
+http::Response make_error(Context& context,
+                          const Error& error,
+                          std::string_view request_id,
+                          std::string_view origin) {
+  const int status = api::http_status(error.kind);
+  http::Response response =
+      make_response(context, status, api::error_json(error, request_id), request_id, origin);
+  add_retry_advice(response, error);
+  if (status == 401) response.headers.push_back({.name = "WWW-Authenticate", .value = "Bearer"});
+  if (log_enabled(LogLevel::Debug)) {
+    log_debug("answered " + std::to_string(status) + ": " + error.message, request_id);
+  }
+  return response;
+}
+
+}  // namespace pensieve::server

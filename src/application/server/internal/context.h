@@ -1,0 +1,54 @@
+// What every handler of the server shares, and the answers they all give in the same way: headers
+// each response carries, errors in Anthropic's shape.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "foundation/accountant.h"
+#include "foundation/result.h"
+
+#include "domain/claude/service.h"
+#include "domain/engine/engine.h"
+
+#include "application/http/handler.h"
+#include "application/server/internal/access.h"
+#include "application/server/internal/memory_sampler.h"
+#include "application/server/server.h"
+
+namespace pensieve::server {
+
+struct Context {
+  const ServerOptions options;
+  const ServerInfo info;
+  claude::Service& service;
+  engine::Engine& engine;
+  Accountant& accountant;
+  MemorySampler memory;
+  const TokenCheck token;
+  // Set once the port is known, before the first request.
+  HostPolicy hosts;
+  OriginPolicy origins;
+  const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::atomic<bool> draining{false};
+};
+
+// A response with the headers that all of them carry: request-id, memory, and for a page of an
+// allowed origin the permission to read it. `origin` is the request's, or empty.
+http::Response make_response(Context& context,
+                             int status,
+                             std::string body,
+                             std::string_view request_id,
+                             std::string_view origin);
+
+// The same for an error: status, body, and whether and when to try again.
+http::Response make_error(Context& context,
+                          const Error& error,
+                          std::string_view request_id,
+                          std::string_view origin);
+
+std::string new_request_id();
+
+}  // namespace pensieve::server

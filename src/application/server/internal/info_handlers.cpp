@@ -1,0 +1,131 @@
+// The routes that say something about the server: models, health, and the small ones that clients
+// probe. Must not touch the engine before the token was seen.
+#include <algorithm>
+
+#include "foundation/json.h"
+#include "foundation/text.h"
+
+#include "domain/api/messages.h"
+
+#include "application/server/internal/routes.h"
+
+namespace pensieve::server {
+namespace {
+
+// Percent-decodes a path segment (RFC 3986, 2.1); a broken escape stays as it is. For comparing.
+std::string decoded(std::string_view text) {
+  const auto hex = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape =
+        text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0;
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+    i += 2;
+  }
+  return out;
+}
+
+api::ModelInfo model_of(const ServerInfo& info) {
+  return {.id = info.model_id,
+          .display_name = info.display_name,
+          .created_unix_s = info.model_created_unix_s,
+          .context_length = info.context_length};
+}
+
+// Clients of Anthropic's API always send their version; OpenAI's never do.
+bool wants_anthropic_shape(const Call& call) {
+  return call.request.head.count("anthropic-version") > 0;
+}
+
+http::Response ok(Call& call, std::string body) {
+  return make_response(call.context, 200, std::move(body), call.request_id, call.origin());
+}
+
+Json memory_json(Context& context) {
+  const SystemMemory memory = context.memory.sample();
+  Json held = Json::object();
+  for (const MemoryUse use : {MemoryUse::Weights,
+                              MemoryUse::Kv,
+                              MemoryUse::Scratch,
+                              MemoryUse::Cache,
+                              MemoryUse::Connections}) {
+    held[std::string(to_string(use)) + "_bytes"] = context.accountant.held(use);
+  }
+  return Json{{"level", to_string(level_of(memory))},
+              {"available_bytes", memory.available_bytes},
+              {"total_bytes", memory.total_bytes},
+              {"resident_bytes", resident_bytes()},
+              {"limit_bytes", context.accountant.limit()},
+              {"held", std::move(held)}};
+}
+
+Json engine_json(Context& context) {
+  const engine::EngineStats stats = context.engine.stats();
+  return Json{{"running", stats.running},
+              {"waiting", stats.waiting},
+              {"idle_sequences", stats.idle_sequences},
+              {"requests", stats.requests},
+              {"prompt_tokens", stats.prompt_tokens},
+              {"cached_tokens", stats.cached_tokens},
+              {"output_tokens", stats.output_tokens},
+              {"kv_bytes", stats.memory.kv_bytes},
+              {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};
+}
+
+}  // namespace
+
+http::Reply get_models(Call& call) {
+  return ok(call, api::models_json({model_of(call.context.info)}, wants_anthropic_shape(call)));
+}
+
+http::Reply get_model(Call& call) {
+  const api::ModelInfo model = model_of(call.context.info);
+  const std::string id = decoded(call.rest);
+  if (id != model.id) {
+    return make_error(call.context,
+                      {.kind = ErrorKind::NotFound, .message = "model: " + printable(id)},
+                      call.request_id,
+                      call.origin());
+  }
+  return ok(call, api::model_json(model, wants_anthropic_shape(call)));
+}
+
+// Strangers learn the status word; the rest is for those with the token.
+http::Reply get_health(Call& call) {
+  Context& context = call.context;
+  const bool draining = context.draining.load();
+  Json body{{"status", draining ? "draining" : "ok"}};
+  if (context.token.accepts(call.request.head)) {
+    const auto uptime = std::chrono::steady_clock::now() - context.started;
+    body["model"] = context.info.model_id;
+    body["version"] = context.info.version;
+    body["backend"] = context.info.backend;
+    body["kernels"] = context.info.kernels;
+    body["context_length"] = context.info.context_length;
+    body["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
+    body["memory"] = memory_json(context);
+    body["engine"] = engine_json(context);
+  }
+  const std::string text = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return make_response(context, draining ? 503 : 200, text, call.request_id, call.origin());
+}
+
+http::Reply get_alive(Call& call) {
+  return ok(call, R"({"status":"ok"})");
+}
+
+// The client's telemetry: taken, so that it does not repeat itself, and dropped.
+http::Reply post_event_batch(Call& call) {
+  return ok(call, "{}");
+}
+
+}  // namespace pensieve::server

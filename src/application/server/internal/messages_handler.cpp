@@ -1,0 +1,126 @@
+// POST /v1/messages and its count_tokens: between HTTP and the Claude service, nothing else. Knows
+// when the first byte leaves. Must not know tokens, prompts or models.
+#include <utility>
+
+#include "foundation/log.h"
+#include "foundation/text.h"
+
+#include "domain/api/messages.h"
+
+#include "application/http/response_writer.h"
+#include "application/server/internal/routes.h"
+
+namespace pensieve::server {
+namespace {
+
+constexpr std::size_t kMaxGroupBytes = 128;
+
+std::string frame(const api::Event& event) {
+  return http::sse_event(event.name, event.json);
+}
+
+// stream: false. The answer is drawn as it grows, so that the engine never waits for us.
+class PendingMessage final : public http::Pending {
+ public:
+  PendingMessage(Call& call, std::unique_ptr<claude::Answer> answer)
+      : context_(call.context),
+        request_id_(call.request_id),
+        origin_(call.origin()),
+        answer_(std::move(answer)) {}
+
+  void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
+
+  std::optional<http::Response> poll() override {
+    const auto events = answer_->poll();
+    if (!events) return make_error(context_, events.error(), request_id_, origin_);
+    if (!answer_->finished()) return std::nullopt;
+    return make_response(context_, 200, api::to_json(answer_->message()), request_id_, origin_);
+  }
+
+ private:
+  Context& context_;
+  const std::string request_id_;
+  const std::string origin_;
+  const std::unique_ptr<claude::Answer> answer_;
+};
+
+// stream: true. Exactly one terminal event: message_stop, or error.
+class MessageStream final : public http::EventStream {
+ public:
+  MessageStream(std::string request_id, std::unique_ptr<claude::Answer> answer)
+      : request_id_(std::move(request_id)), answer_(std::move(answer)) {}
+
+  void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
+
+  http::StreamPiece poll() override {
+    const auto events = answer_->poll();
+    if (!events) {
+      log_warning("a stream ended with an error: " + events.error().message, request_id_);
+      return {.bytes = frame(api::error_event(events.error(), request_id_)),
+              .finished = true,
+              .close = true};
+    }
+    http::StreamPiece piece{.bytes = {}, .finished = answer_->finished()};
+    for (const api::Event& event : *events) piece.bytes += frame(event);
+    return piece;
+  }
+
+  std::string ping() override { return frame(api::ping()); }
+
+  std::string cut_off() override {
+    const Error error{.kind = ErrorKind::Overloaded, .message = "the server is shutting down"};
+    return frame(api::error_event(error, request_id_));
+  }
+
+ private:
+  const std::string request_id_;
+  const std::unique_ptr<claude::Answer> answer_;
+};
+
+// With so little memory left new work would only hurt what is running.
+std::optional<Error> refused_for_memory(Context& context) {
+  const SystemMemory memory = context.memory.sample();
+  if (!memory.known || level_of(memory) < MemoryLevel::Critical) return std::nullopt;
+  const auto mib = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  return Error{.kind = ErrorKind::Unavailable,
+               .message = "memory is short: " + mib(memory.available_bytes) + " of " +
+                          mib(memory.total_bytes) + " are available, and new requests wait until " +
+                          mib(kWarningAboveBytes) + " are",
+               .retry_after_s = 5};
+}
+
+}  // namespace
+
+http::Reply post_messages(Call& call) {
+  const auto fail = [&](const Error& error) {
+    return make_error(call.context, error, call.request_id, call.origin());
+  };
+  auto request = api::parse_messages_request(call.request.body);
+  if (!request) return fail(request.error());
+  std::string().swap(call.request.body);  // the parsed request holds all of it
+  if (const auto refused = refused_for_memory(call.context)) return fail(*refused);
+  const std::string group =
+      printable(call.request.head.header("x-claude-code-session-id"), kMaxGroupBytes);
+  auto answer = call.context.service.answer(*request, group);
+  if (!answer) return fail(answer.error());
+  if (!request->stream) return std::make_unique<PendingMessage>(call, *std::move(answer));
+  http::StreamReply stream{
+      .head = make_response(call.context, 200, {}, call.request_id, call.origin()),
+      .events = std::make_unique<MessageStream>(call.request_id, *std::move(answer))};
+  stream.head.content_type = "text/event-stream; charset=utf-8";
+  return stream;
+}
+
+http::Reply post_count_tokens(Call& call) {
+  const auto fail = [&](const Error& error) {
+    return make_error(call.context, error, call.request_id, call.origin());
+  };
+  const auto request = api::parse_count_tokens_request(call.request.body);
+  if (!request) return fail(request.error());
+  const auto count = call.context.service.count_tokens(*request);
+  if (!count) return fail(count.error());
+  return make_response(
+      call.context, 200, api::count_tokens_json(*count), call.request_id, call.origin());
+}
+
+}  // namespace pensieve::server

@@ -1,0 +1,225 @@
+#include "application/server/server.h"
+
+#include <array>
+#include <utility>
+
+#include "foundation/log.h"
+#include "foundation/text.h"
+
+#include "domain/api/messages.h"
+
+#include "application/http/listener.h"
+#include "application/server/internal/context.h"
+#include "application/server/internal/routes.h"
+
+namespace pensieve::server {
+namespace {
+
+// Media types are compared without their parameters (RFC 9110, 8.3.1).
+bool is_json(std::string_view content_type) {
+  content_type = content_type.substr(0, content_type.find(';'));
+  while (!content_type.empty() && (content_type.back() == ' ' || content_type.back() == '\t')) {
+    content_type.remove_suffix(1);
+  }
+  return http::equal_ignoring_case(content_type, "application/json");
+}
+
+class ServerImpl final : public Server, private http::Handler {
+ public:
+  ServerImpl(ServerOptions options,
+             ServerInfo info,
+             claude::Service& service,
+             engine::Engine& engine,
+             Accountant& accountant)
+      : context_{.options = options,
+                 .info = std::move(info),
+                 .service = service,
+                 .engine = engine,
+                 .accountant = accountant,
+                 .memory = MemorySampler(options.read_memory ? options.read_memory
+                                                             : [] { return read_system_memory(); }),
+                 .token = TokenCheck(options.token),
+                 .hosts = HostPolicy(options.host, options.port, options.allowed_hosts),
+                 .origins = OriginPolicy(options.port, options.allowed_origins)} {}
+
+  Result<void> listen() {
+    const ServerOptions& options = context_.options;
+    PENSIEVE_TRY(listener_,
+                 http::Listener::create({.host = options.host,
+                                         .port = options.port,
+                                         .threads = options.io_threads,
+                                         .limits = options.limits,
+                                         .accountant = &context_.accountant},
+                                        *this));
+    if (!listener_->is_loopback() && options.token.empty()) {
+      return Error{.kind = ErrorKind::InvalidRequest,
+                   .message = "listening on " + printable(options.host) +
+                              " lets other machines in and needs a token: set PENSIEVE_TOKEN, or "
+                              "use --host 127.0.0.1"};
+    }
+    context_.hosts = HostPolicy(options.host, port(), options.allowed_hosts);
+    context_.origins = OriginPolicy(port(), options.allowed_origins);
+    return {};
+  }
+
+  int port() const override { return listener_->port(); }
+  std::string url() const override {
+    const std::string& host = context_.options.host;
+    const bool v6 = host.find(':') != std::string::npos;
+    return "http://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port());
+  }
+  void start() override { listener_->start(); }
+  void drain(std::chrono::milliseconds grace) override {
+    context_.draining = true;
+    listener_->drain(grace);
+  }
+  bool wait_for(std::chrono::milliseconds limit) override { return listener_->wait_for(limit); }
+  void wait() override {
+    while (!listener_->wait_for(std::chrono::hours(1))) {
+    }
+  }
+  std::size_t connections() const override { return listener_->connections(); }
+
+ private:
+  // The order of checks is the order of what a stranger may learn: framing came before; then the
+  // name, the origin, the route, the token, the content type. The size comes behind.
+  std::optional<http::Response> admit(const http::RequestHead& head) override {
+    const std::string_view origin = head.header("origin");
+    if (!context_.hosts.allows(head.host) ||
+        (!head.authority.empty() && !context_.hosts.allows(head.authority))) {
+      return refuse(
+          {.kind = ErrorKind::Permission,
+           .message = "this server does not answer to the host \"" +
+                      printable(head.authority.empty() ? head.host : head.authority) + "\""},
+          nullptr);
+    }
+    const auto n_origins = head.count("origin");
+    if (n_origins > 1 || (n_origins == 1 && !context_.origins.allows(origin))) {
+      return refuse(
+          {.kind = ErrorKind::Permission,
+           .message = "pages of the origin \"" + printable(origin) + "\" may not use this server"},
+          nullptr);
+    }
+    const std::string_view path = canonical_path(head.path);
+    const Route* route = find_route(path, head.method);
+    if (route == nullptr) return refuse_route(head, path);
+    if (!route->open && !context_.token.accepts(head)) {
+      return refuse({.kind = ErrorKind::Authentication,
+                     .message = "the token is missing or wrong: send the one in Pensieve's home "
+                                "directory as x-api-key or as a bearer token"},
+                    &head);
+    }
+    if (route->method == "POST") {
+      if (auto refusal = refuse_content(head)) return refusal;
+    }
+    if (context_.draining.load() && path != "/health") {
+      return refuse({.kind = ErrorKind::Unavailable,
+                     .message = "the server is shutting down",
+                     .retry_after_s = 5},
+                    &head);
+    }
+    return std::nullopt;
+  }
+
+  http::Response refuse_route(const http::RequestHead& head, std::string_view path) {
+    if (!is_known_method(head.method)) {
+      return refuse({.kind = ErrorKind::NotImplemented,
+                     .message = "the method " + printable(head.method) + " is not implemented"},
+                    &head);
+    }
+    std::string allowed = allowed_methods(path);
+    const bool never = head.method == "TRACE" || head.method == "CONNECT";
+    if (allowed.empty() && !never) {
+      return refuse(
+          {.kind = ErrorKind::NotFound, .message = "there is nothing at " + printable(head.path)},
+          &head);
+    }
+    if (head.method == "OPTIONS" && head.count("origin") == 1 &&
+        head.count("access-control-request-method") > 0) {
+      return preflight(head, allowed);
+    }
+    if (allowed.empty()) allowed = "GET, HEAD, POST";
+    http::Response response = refuse({.kind = ErrorKind::MethodNotAllowed,
+                                      .message = "the method " + printable(head.method) +
+                                                 " is not allowed here, but " + allowed + " is"},
+                                     &head);
+    response.headers.push_back({.name = "Allow", .value = std::move(allowed)});
+    return response;
+  }
+
+  // A page of an allowed origin asks what it may send (Fetch standard, "CORS-preflight request").
+  // Pages from the public network that want to reach a private one are not among them.
+  http::Response preflight(const http::RequestHead& head, const std::string& allowed) {
+    if (head.count("access-control-request-private-network") > 0) {
+      return refuse({.kind = ErrorKind::Permission,
+                     .message = "pages of a public network may not use this server"},
+                    nullptr);
+    }
+    http::Response response =
+        make_response(context_, 204, {}, new_request_id(), head.header("origin"));
+    response.content_type.clear();
+    response.headers.push_back({.name = "Access-Control-Allow-Methods", .value = allowed});
+    response.headers.push_back(
+        {.name = "Access-Control-Allow-Headers",
+         .value = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"});
+    response.headers.push_back({.name = "Access-Control-Max-Age", .value = "600"});
+    return response;
+  }
+
+  // Only JSON: a page can send forms and plain text anywhere without asking, but not this type. And
+  // never compressed: what unpacks to a thousand times its size is not worth unpacking.
+  std::optional<http::Response> refuse_content(const http::RequestHead& head) {
+    const std::string_view encoding = head.header("content-encoding");
+    if (head.count("content-encoding") > 0 && !http::equal_ignoring_case(encoding, "identity")) {
+      return refuse({.kind = ErrorKind::UnsupportedMedia,
+                     .message = "the content encoding " + printable(encoding) +
+                                " is not supported: send the body as it is"},
+                    &head);
+    }
+    if (head.count("content-type") != 1 || !is_json(head.header("content-type"))) {
+      return refuse({.kind = ErrorKind::UnsupportedMedia,
+                     .message = "the content type must be application/json"},
+                    &head);
+    }
+    return std::nullopt;
+  }
+
+  http::Reply handle(http::Request request) override {
+    const std::string_view path = canonical_path(request.head.path);
+    const Route* route = find_route(path, request.head.method);
+    CHECK(route != nullptr);  // admitted
+    Call call{.context = context_,
+              .request = request,
+              .request_id = new_request_id(),
+              .rest = path.substr(route->path.size())};
+    if (log_enabled(LogLevel::Debug)) {
+      log_debug(request.head.method + " " + printable(path), call.request_id);
+    }
+    return route->run(call);
+  }
+
+  http::Response refuse(const Error& error, const http::RequestHead* head) override {
+    return make_error(context_,
+                      error,
+                      new_request_id(),
+                      head == nullptr ? std::string_view() : head->header("origin"));
+  }
+
+  Context context_;
+  std::unique_ptr<http::Listener> listener_;  // goes first: its threads use the context
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::create(ServerOptions options,
+                                               ServerInfo info,
+                                               claude::Service& service,
+                                               engine::Engine& engine,
+                                               Accountant& accountant) {
+  auto server = std::make_unique<ServerImpl>(
+      std::move(options), std::move(info), service, engine, accountant);
+  PENSIEVE_TRY(server->listen());
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace pensieve::server
