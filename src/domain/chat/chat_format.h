@@ -33,7 +33,7 @@ struct ReplyPart {
 };
 
 // Turns the text of one answer into parts, however it is cut. What cannot be a tool call is text;
-// nothing is ever thrown away.
+// nothing is ever thrown away but white space alone beside a call.
 class ReplyInterpreter {
  public:
   virtual ~ReplyInterpreter() = default;
@@ -45,9 +45,13 @@ class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
   virtual std::string_view name() const = 0;
-  // Errors: InvalidRequest for something the format cannot show.
+  // The whole prompt but for a token that opens every text (bos). It ends with a control token, or,
+  // where the last message is the assistant's and holds no call, with the text that the answer goes
+  // on from. Deterministic: equal requests give equal pieces, and one text piece at most stands
+  // between two control tokens. Errors: InvalidRequest for something the format cannot show.
   virtual Result<Prompt> render(const api::MessagesRequest& request) const = 0;
-  // Control tokens that end an answer ("<|end|>", "<|endoftext|>").
+  // Control tokens that end an answer ("<|end|>", "<|endoftext|>"), and those that would open
+  // another turn. A vocabulary need not have all of them.
   virtual std::vector<std::string> stop_tokens() const = 0;
   // `with_tools`: the request offered tools, so tool calls are looked for.
   virtual std::unique_ptr<ReplyInterpreter> interpreter(bool with_tools) const = 0;
