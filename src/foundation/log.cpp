@@ -64,7 +64,7 @@ std::string json_escaped(std::string_view text) {
 void configure_log(LogLevel level, LogFormat format) {
   g_format = format;
   logger().set_level(to_spdlog(level));
-  logger().set_pattern(format == LogFormat::Json
+  logger().set_pattern(format == LogFormat::JsonLines
                            ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                            : "%Y-%m-%dT%H:%M:%S.%e %-7l %v");
 }
@@ -76,7 +76,7 @@ bool log_enabled(LogLevel level) {
 void log(LogLevel level, std::string_view message, std::string_view request_id) {
   if (!log_enabled(level)) return;
   std::string line;
-  if (g_format == LogFormat::Json) {
+  if (g_format == LogFormat::JsonLines) {
     line = "\"message\":\"" + json_escaped(message) + '"';
     if (!request_id.empty()) line += ",\"request_id\":\"" + json_escaped(request_id) + '"';
   } else {

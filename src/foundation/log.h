@@ -9,7 +9,7 @@
 namespace pensieve {
 
 enum class LogLevel { Debug, Info, Warning, Error };
-enum class LogFormat { Text, Json };
+enum class LogFormat { Text, JsonLines };
 
 // Sets level and format for the process. Before it is called: Info, Text.
 void configure_log(LogLevel level, LogFormat format);

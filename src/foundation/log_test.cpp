@@ -26,7 +26,7 @@ const std::string kHostile =
     std::string("\r\n2026-01-01 error forged \"} {\" \\ %v {} \x1B[31m\x7F\xFF\xC2\x9B é ") + '\0';
 
 TEST(Log, JsonLinesAreJsonWhateverTheMessage) {
-  configure_log(LogLevel::Debug, LogFormat::Json);
+  configure_log(LogLevel::Debug, LogFormat::JsonLines);
   const auto lines = lines_of([] {
     log_debug("plain");
     log_info(kHostile, kHostile);

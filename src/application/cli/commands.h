@@ -1,0 +1,21 @@
+// The commands of the program, one function each; it returns the exit status. They print to
+// standard output what was asked for, and everything else to standard error.
+#pragma once
+
+#include "application/cli/options.h"
+
+namespace pensieve::cli {
+
+int serve(const Options& options);
+int ask(const Options& options);
+int trace(const Options& options);
+int inspect_model(const Options& options);
+int print_version();
+
+// Prints "pensieve: sentence" to standard error; gives the exit status that fits.
+int complain(const Error& error);
+
+// The file's bytes, or standard input for "-". Errors: NotFound, TooLarge beyond `limit_bytes`.
+Result<std::string> read_input(const std::string& path, std::size_t limit_bytes);
+
+}  // namespace pensieve::cli

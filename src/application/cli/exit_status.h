@@ -1,0 +1,24 @@
+// What the process says when it ends. Documented in `pensieve --help`.
+#pragma once
+
+#include "foundation/result.h"
+
+namespace pensieve::cli {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;    // port taken, not enough memory, the engine failed
+inline constexpr int kExitBadInput = 2;  // the command line, a request file or a model file
+inline constexpr int kExitSignal = 128;  // plus the signal's number: 130 SIGINT, 143 SIGTERM
+
+inline int exit_status(const Error& error) {
+  switch (error.kind) {
+    case ErrorKind::BadFile:
+    case ErrorKind::InvalidRequest:
+    case ErrorKind::NotFound:
+      return kExitBadInput;
+    default:
+      return kExitFailed;
+  }
+}
+
+}  // namespace pensieve::cli

@@ -1,0 +1,51 @@
+// The program: reads the command line, calls the command it names.
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "foundation/log.h"
+
+#include "application/cli/commands.h"
+#include "application/cli/exit_status.h"
+#include "application/cli/options.h"
+#include "application/cli/signals.h"
+
+namespace {
+
+int run(const pensieve::cli::Options& options) {
+  using pensieve::cli::Command;
+  const bool serving = options.command == Command::Serve;
+  pensieve::configure_log(
+      options.log_level.value_or(serving ? pensieve::LogLevel::Info : pensieve::LogLevel::Warning),
+      options.log_format);
+  switch (options.command) {
+    case Command::Serve:
+      return pensieve::cli::serve(options);
+    case Command::Ask:
+      return pensieve::cli::ask(options);
+    case Command::Trace:
+      return pensieve::cli::trace(options);
+    case Command::ModelInspect:
+      return pensieve::cli::inspect_model(options);
+    case Command::Version:
+      return pensieve::cli::print_version();
+  }
+  return pensieve::cli::kExitFailed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  pensieve::cli::install_signal_handlers();
+  const auto parsed = pensieve::cli::parse_command_line(
+      std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+  if (!parsed.options) {
+    std::fprintf(parsed.status == 0 ? stdout : stderr, "%s\n", parsed.text.c_str());
+    return parsed.status;
+  }
+  return run(*parsed.options);
+} catch (const std::exception& error) {  // in practice bad_alloc: rooms return their errors
+  std::fprintf(stderr, "pensieve: %s\n", error.what());
+  return pensieve::cli::kExitFailed;
+}

@@ -1,0 +1,241 @@
+#include "application/cli/options.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "application/cli/exit_status.h"
+
+namespace pensieve::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Examples:
+  pensieve                                 serve the model in the home directory, or the embedded one
+  pensieve --model ~/models/phi-3-mini-q4.gguf --port 8080
+  pensieve ask "show all files including hidden ones"
+  pensieve trace --until=encode request.json
+  pensieve model inspect ~/models/phi-3-mini-q4.gguf
+
+Environment:
+  PENSIEVE_HOME   the home directory instead of ~/.pensieve-local-llm-server
+                  (models/default in it is the model that is served; a GGUF file or an MLX directory)
+  PENSIEVE_TOKEN  the access token instead of the one in the home directory
+
+Exit status:
+  0    done, or ended by one SIGINT or SIGTERM after the running answers
+  1    could not start or go on: the port is taken, not enough memory, the engine failed
+  2    the command line, a request file or a model file cannot be used
+  130  ended at once by a second SIGINT (143: SIGTERM)
+)";
+
+// Options as the parser fills them: words that become types once all of it is known to be right.
+struct Words {
+  std::string mode = "auto", kv = "auto", activations = "auto", log_level, log_format = "text";
+  std::vector<std::string> prompt;
+};
+
+void add_model_options(CLI::App* app, Options& options, Words& words) {
+  app->add_option(
+         "--model", options.model, "A GGUF file, an MLX directory, or 'tiny': the embedded model")
+      ->type_name("PATH|tiny")
+      ->group("Model");
+  app->add_option("--threads", options.threads, "Compute threads (default: one per physical core)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->group("Model");
+  app->add_option(
+         "--context", options.context, "Context window in tokens (default: fitted to memory)")
+      ->type_name("N")
+      ->check(CLI::Range(64, 10'000'000))
+      ->group("Model");
+  app->add_option("--kv", words.kv, "KV cache type; auto: q8 where f16 costs over 64 KiB per token")
+      ->type_name("auto|f32|f16|q8")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "q8"}))
+      ->group("Model");
+  app->add_option("--kernel",
+                  options.kernel,
+                  "CPU kernels, as `pensieve version` lists them (default: the best)")
+      ->type_name("NAME")
+      ->group("Model");
+  app->add_option("--activations",
+                  words.activations,
+                  "How activations meet quantised weights; auto: f32 for small models, int8 above")
+      ->type_name("auto|int8|f32")
+      ->check(CLI::IsMember({"auto", "int8", "f32"}))
+      ->group("Model");
+  app->add_option(
+         "--log-level", words.log_level, "Least severe lines to log (default: info when serving)")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->group("Log");
+  app->add_option("--log-format", words.log_format, "Log lines for people or for machines")
+      ->type_name("text|json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->group("Log");
+}
+
+void add_serve_options(CLI::App* app, Options& options, Words& words) {
+  app->add_option("mode",
+                  words.mode,
+                  "auto: the model in the home directory, else the embedded one\n"
+                  "skip: the model in the home directory or nothing\n"
+                  "force: fetch the default model again")
+      ->type_name("[auto|skip|force]")
+      ->check(CLI::IsMember({"auto", "skip", "force"}));
+  app->add_option("--host", options.host, "Address to listen on (default 127.0.0.1)")
+      ->type_name("ADDRESS")
+      ->group("Server");
+  app->add_option("--port", options.port, "Port to listen on (default 7777; 0: any free one)")
+      ->type_name("PORT")
+      ->check(CLI::Range(0, 65535))
+      ->group("Server");
+  app->add_flag("--allow-remote",
+                options.allow_remote,
+                "Let --host be an address other machines can reach")
+      ->group("Server");
+}
+
+void add_ask(CLI::App& app, Options& options, Words& words) {
+  CLI::App* ask = app.add_subcommand("ask", "Answer one question on the terminal");
+  ask->add_option("prompt", words.prompt, "The question; '-' reads it from standard input")
+      ->required();
+  ask->add_option("--system", options.system, "System prompt")->type_name("TEXT");
+  ask->add_option("--max-tokens", options.max_tokens, "Longest answer (default 1024)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 10'000'000));
+  ask->add_option("--temperature",
+                  options.temperature,
+                  "0: the most likely answer, the same each time (default)")
+      ->type_name("T")
+      ->check(CLI::Range(0.0, 2.0));
+  ask->add_option("--seed", options.seed, "Seed of the draw when the temperature is above 0")
+      ->type_name("N");
+  add_model_options(ask, options, words);
+  ask->footer(
+      "\nExamples:\n  pensieve ask \"count the lines of main.cpp\"\n"
+      "  git diff | pensieve ask --model ~/models/phi-3-mini-q4.gguf -");
+}
+
+void add_trace(CLI::App& app, Options& options, Words& words) {
+  CLI::App* trace =
+      app.add_subcommand("trace", "Walk one request through the steps and print a step's value");
+  trace->add_option("--until", options.until, "The step whose value is printed (default report)")
+      ->type_name("STEP")
+      ->check(CLI::IsMember(trace_steps()));
+  trace
+      ->add_option(
+          "request", options.request_path, "Body of POST /v1/messages; '-' is standard input")
+      ->required();
+  add_model_options(trace, options, words);
+  trace->footer(
+      "\nSteps:\n"
+      "  understand   the request as it was understood\n"
+      "  render       the prompt: pieces of text and control tokens\n"
+      "  encode       the token ids, one JSON array\n"
+      "  prefill      how much of the prompt was computed\n"
+      "  decode       the token ids of the answer, one JSON array\n"
+      "  interpret    the answer's content blocks\n"
+      "  report       the events a client would receive\n"
+      "\nExample:\n  pensieve trace --until=encode --model tiny request.json");
+}
+
+void add_model_command(CLI::App& app, Options& options) {
+  CLI::App* model = app.add_subcommand("model", "Look at model files");
+  model->require_subcommand(1);
+  CLI::App* inspect = model->add_subcommand("inspect", "Print what a model file holds");
+  inspect->add_option("path", options.inspect_path, "A GGUF file, an MLX directory, or 'tiny'")
+      ->required();
+  inspect->add_flag("--json", options.json, "One JSON object instead of text");
+  inspect->footer("\nExample:\n  pensieve model inspect tiny");
+}
+
+// Words that passed their checks -> types.
+void settle(const Words& words, Options& options) {
+  static const std::map<std::string, ModelMode> kModes = {
+      {"auto", ModelMode::Auto}, {"skip", ModelMode::Skip}, {"force", ModelMode::Force}};
+  static const std::map<std::string, compute::KvType> kKvTypes = {
+      {"f32", compute::KvType::F32}, {"f16", compute::KvType::F16}, {"q8", compute::KvType::Q8}};
+  static const std::map<std::string, compute::cpu::Activations> kActivations = {
+      {"auto", compute::cpu::Activations::Auto},
+      {"int8", compute::cpu::Activations::Int8},
+      {"f32", compute::cpu::Activations::F32}};
+  static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::Debug},
+                                                          {"info", LogLevel::Info},
+                                                          {"warning", LogLevel::Warning},
+                                                          {"error", LogLevel::Error}};
+  options.mode = kModes.at(words.mode);
+  if (const auto kv = kKvTypes.find(words.kv); kv != kKvTypes.end()) options.kv = kv->second;
+  options.activations = kActivations.at(words.activations);
+  if (!words.log_level.empty()) options.log_level = kLevels.at(words.log_level);
+  options.log_format = words.log_format == "json" ? LogFormat::JsonLines : LogFormat::Text;
+  for (const std::string& word : words.prompt) {
+    if (!options.prompt.empty()) options.prompt += ' ';
+    options.prompt += word;
+  }
+}
+
+ParsedCommandLine complaint(std::string sentence) {
+  std::replace(sentence.begin(), sentence.end(), '\n', ' ');
+  return {.options = std::nullopt,
+          .text = "pensieve: " + sentence + " (`pensieve --help` shows what there is)",
+          .status = kExitBadInput};
+}
+
+}  // namespace
+
+const std::vector<std::string>& trace_steps() {
+  static const std::vector<std::string> kSteps = {
+      "understand", "render", "encode", "prefill", "decode", "interpret", "report"};
+  return kSteps;
+}
+
+bool is_loopback(const std::string& host) {
+  if (host == "localhost" || host == "::1" || host == "[::1]") return true;
+  in_addr address{};  // 127.0.0.0/8, RFC 1122, section 3.2.1.3
+  return inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
+ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
+  Options options;
+  Words words;
+  CLI::App app(
+      "Pensieve: a local server for large language models that speaks the Claude Messages API.\n"
+      "Without a command it serves.",
+      "pensieve");
+  app.set_help_flag("-h,--help", "This text");
+  app.footer(kFooter);
+  add_serve_options(&app, options, words);
+  add_model_options(&app, options, words);
+  add_ask(app, options, words);
+  add_trace(app, options, words);
+  add_model_command(app, options);
+  app.add_subcommand("version", "Print the version and what this machine can run");
+  app.require_subcommand(0, 1);
+
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+    app.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    return {.options = std::nullopt, .text = app.help(), .status = kExitDone};
+  } catch (const CLI::ParseError& error) {
+    return complaint(error.what());
+  }
+
+  if (app.got_subcommand("ask")) options.command = Command::Ask;
+  if (app.got_subcommand("trace")) options.command = Command::Trace;
+  if (app.got_subcommand("model")) options.command = Command::ModelInspect;
+  if (app.got_subcommand("version")) options.command = Command::Version;
+  settle(words, options);
+  if (options.command == Command::Serve && !options.allow_remote && !is_loopback(options.host)) {
+    return complaint("--host " + options.host +
+                     " can be reached from other machines, which needs --allow-remote");
+  }
+  return {.options = std::move(options), .text = {}, .status = kExitDone};
+}
+
+}  // namespace pensieve::cli

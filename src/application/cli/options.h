@@ -1,0 +1,75 @@
+// The command line as one value. Knows flags, defaults and help texts. Must not act on any of them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "foundation/log.h"
+
+#include "domain/compute/backend.h"
+#include "domain/compute/cpu/cpu_backend.h"
+
+namespace pensieve::cli {
+
+enum class Command { Serve, Ask, Trace, ModelInspect, Version };
+enum class ModelMode {
+  Auto,   // a model in the home directory, else the embedded one
+  Skip,   // a model in the home directory, else an error that names the way out
+  Force,  // fetch the default model again
+};
+
+struct Options {
+  Command command = Command::Serve;
+  ModelMode mode = ModelMode::Auto;
+
+  // Which model and how it runs: serve, ask, trace.
+  std::string model;                  // a path, "tiny", or empty: looked up as `mode` says
+  int threads = 0;                    // 0: one per physical core
+  int context = 0;                    // tokens; 0: fitted to memory
+  std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
+  std::string kernel;                 // empty: the fastest this CPU has
+  compute::cpu::Activations activations = compute::cpu::Activations::Auto;
+  std::optional<LogLevel> log_level;  // nothing: Info when serving, Warning otherwise
+  LogFormat log_format = LogFormat::Text;
+
+  // serve
+  std::string host = "127.0.0.1";
+  int port = 7777;
+  bool allow_remote = false;
+
+  // ask
+  std::string prompt;  // "-": standard input
+  std::string system;
+  int max_tokens = 1024;
+  double temperature = 0;
+  std::uint64_t seed = 0;
+
+  // trace
+  std::string until = "report";
+  std::string request_path;  // "-": standard input
+
+  // model inspect
+  std::string inspect_path;
+  bool json = false;
+};
+
+// What the arguments ask for: options, or a text to print and a status to leave with (help goes to
+// standard output with status 0, a complaint of one sentence to standard error with status 2).
+struct ParsedCommandLine {
+  std::optional<Options> options;
+  std::string text;
+  int status = 0;
+};
+
+// `arguments` without the program's name.
+ParsedCommandLine parse_command_line(std::vector<std::string> arguments);
+
+// The steps `trace --until` knows, in the order of the flow.
+const std::vector<std::string>& trace_steps();
+
+// Whether an address can be reached from this machine alone: localhost, 127.0.0.0/8, ::1.
+bool is_loopback(const std::string& host);
+
+}  // namespace pensieve::cli

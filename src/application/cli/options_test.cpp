@@ -1,0 +1,188 @@
+// The command line, argument by argument.
+#include "application/cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace pensieve::cli {
+namespace {
+
+Options taken(std::vector<std::string> arguments) {
+  const auto parsed = parse_command_line(std::move(arguments));
+  EXPECT_TRUE(parsed.options) << parsed.text;
+  return parsed.options.value_or(Options{});
+}
+
+TEST(CommandLine, AloneServesWithTheDefaults) {
+  const Options options = taken({});
+  EXPECT_EQ(options.command, Command::Serve);
+  EXPECT_EQ(options.mode, ModelMode::Auto);
+  EXPECT_EQ(options.host, "127.0.0.1");
+  EXPECT_EQ(options.port, 7777);
+  EXPECT_EQ(options.model, "");
+  EXPECT_EQ(options.context, 0);
+  EXPECT_EQ(options.threads, 0);
+  EXPECT_FALSE(options.kv);
+  EXPECT_FALSE(options.log_level);
+  EXPECT_EQ(options.log_format, LogFormat::Text);
+  EXPECT_EQ(options.activations, compute::cpu::Activations::Auto);
+}
+
+TEST(CommandLine, KnowsTheThreeModes) {
+  EXPECT_EQ(taken({"auto"}).mode, ModelMode::Auto);
+  EXPECT_EQ(taken({"skip"}).mode, ModelMode::Skip);
+  EXPECT_EQ(taken({"force"}).mode, ModelMode::Force);
+  EXPECT_EQ(taken({"skip", "--port", "8080"}).port, 8080);
+  EXPECT_EQ(taken({"--port=8080", "skip"}).mode, ModelMode::Skip);
+}
+
+TEST(CommandLine, TakesEveryOptionOfTheServer) {
+  const Options options =
+      taken({"--model", "m.gguf",      "--host",   "localhost",    "--port",
+             "0",       "--threads",   "3",        "--context",    "4096",
+             "--kv",    "q8",          "--kernel", "scalar",       "--activations",
+             "int8",    "--log-level", "debug",    "--log-format", "json"});
+  EXPECT_EQ(options.model, "m.gguf");
+  EXPECT_EQ(options.host, "localhost");
+  EXPECT_EQ(options.port, 0);
+  EXPECT_EQ(options.threads, 3);
+  EXPECT_EQ(options.context, 4096);
+  EXPECT_EQ(options.kv, compute::KvType::Q8);
+  EXPECT_EQ(options.kernel, "scalar");
+  EXPECT_EQ(options.activations, compute::cpu::Activations::Int8);
+  EXPECT_EQ(options.log_level, LogLevel::Debug);
+  EXPECT_EQ(options.log_format, LogFormat::JsonLines);
+  EXPECT_EQ(taken({"--kv", "f16"}).kv, compute::KvType::F16);
+  EXPECT_EQ(taken({"--kv", "f32"}).kv, compute::KvType::F32);
+  EXPECT_FALSE(taken({"--kv", "auto"}).kv);
+  EXPECT_EQ(taken({"--activations", "f32"}).activations, compute::cpu::Activations::F32);
+}
+
+TEST(CommandLine, TakesTheSubcommands) {
+  const Options ask = taken({"ask", "show all files", "--model", "tiny", "--max-tokens", "7"});
+  EXPECT_EQ(ask.command, Command::Ask);
+  EXPECT_EQ(ask.prompt, "show all files");
+  EXPECT_EQ(ask.model, "tiny");
+  EXPECT_EQ(ask.max_tokens, 7);
+  EXPECT_EQ(taken({"ask", "show", "all", "files"}).prompt, "show all files");
+  EXPECT_EQ(taken({"ask", "-"}).prompt, "-");
+  EXPECT_EQ(taken({"--model", "tiny", "ask", "x"}).model, "tiny");
+
+  const Options trace = taken({"trace", "--until=encode", "--model", "tiny", "r.json"});
+  EXPECT_EQ(trace.command, Command::Trace);
+  EXPECT_EQ(trace.until, "encode");
+  EXPECT_EQ(trace.request_path, "r.json");
+  EXPECT_EQ(taken({"trace", "-"}).until, "report");
+
+  const Options inspect = taken({"model", "inspect", "m.gguf", "--json"});
+  EXPECT_EQ(inspect.command, Command::ModelInspect);
+  EXPECT_EQ(inspect.inspect_path, "m.gguf");
+  EXPECT_TRUE(inspect.json);
+  EXPECT_EQ(taken({"version"}).command, Command::Version);
+}
+
+TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"serve-me"},
+           {"--prot", "80"},
+           {"--port", "65536"},
+           {"--port", "-1"},
+           {"--port", "80x"},
+           {"--port"},
+           {"--port", "1.5"},
+           {"--threads", "0"},
+           {"--context", "63"},
+           {"--context", "many"},
+           {"--context", "99999999999999999999"},
+           {"--kv", "q4"},
+           {"--activations", "f16"},
+           {"--log-level", "loud"},
+           {"--log-format", "xml"},
+           {"auto", "skip"},
+           {"ask"},
+           {"ask", "x", "--temperature", "3"},
+           {"ask", "x", "--max-tokens", "0"},
+           {"ask", "x", "--port", "80"},
+           {"trace"},
+           {"trace", "--until=think", "r.json"},
+           {"trace", "a.json", "b.json"},
+           {"model"},
+           {"model", "inspect"},
+           {"model", "forget", "x"},
+           {"version", "--json"},
+       }) {
+    std::string line;
+    for (const auto& argument : arguments) line += argument + ' ';
+    SCOPED_TRACE(line);
+    const auto parsed = parse_command_line(arguments);
+    EXPECT_FALSE(parsed.options);
+    EXPECT_EQ(parsed.status, 2);
+    EXPECT_TRUE(parsed.text.starts_with("pensieve: ")) << parsed.text;
+    EXPECT_EQ(parsed.text.find('\n'), std::string::npos) << parsed.text;
+    EXPECT_LT(parsed.text.size(), 200u) << parsed.text;
+  }
+}
+
+TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"--help"},
+                                             {"-h"},
+                                             {"ask", "--help"},
+                                             {"trace", "--help"},
+                                             {"model", "inspect", "--help"}}) {
+    const auto parsed = parse_command_line(arguments);
+    EXPECT_FALSE(parsed.options);
+    EXPECT_EQ(parsed.status, 0);
+    EXPECT_NE(parsed.text.find("Example"), std::string::npos) << parsed.text;
+  }
+  const std::string main_help = parse_command_line({"--help"}).text;
+  for (const char* word : {"--model",
+                           "--port",
+                           "--host",
+                           "--threads",
+                           "--context",
+                           "--kv",
+                           "--kernel",
+                           "--activations",
+                           "--log-level",
+                           "--log-format",
+                           "--allow-remote",
+                           "ask",
+                           "trace",
+                           "version",
+                           "Exit status",
+                           "PENSIEVE_HOME",
+                           "PENSIEVE_TOKEN"}) {
+    EXPECT_NE(main_help.find(word), std::string::npos) << word;
+  }
+  EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);
+}
+
+TEST(CommandLine, AnAddressOthersCanReachNeedsItsFlag) {
+  for (const char* host : {"0.0.0.0", "192.168.1.5", "::", "example.com", "128.0.0.1"}) {
+    const auto parsed = parse_command_line({"--host", host});
+    EXPECT_FALSE(parsed.options) << host;
+    EXPECT_EQ(parsed.status, 2);
+    EXPECT_NE(parsed.text.find("--allow-remote"), std::string::npos) << parsed.text;
+    EXPECT_EQ(taken({"--host", host, "--allow-remote"}).host, host);
+  }
+  for (const char* host : {"127.0.0.1", "127.1.2.3", "localhost", "::1"}) {
+    EXPECT_EQ(taken({"--host", host}).host, host);
+  }
+}
+
+// A name that merely begins like a loopback address is somebody else's.
+TEST(CommandLine, LoopbackIsAnAddressNotAPrefix) {
+  EXPECT_FALSE(is_loopback("127.evil.com"));
+  EXPECT_FALSE(is_loopback("127.0.0.1.example.com"));
+  EXPECT_FALSE(is_loopback("127.0.0"));
+  EXPECT_FALSE(is_loopback("127.0.0.256"));
+  EXPECT_FALSE(is_loopback("localhost.example.com"));
+  EXPECT_FALSE(is_loopback(""));
+  EXPECT_TRUE(is_loopback("127.255.255.254"));
+}
+
+}  // namespace
+}  // namespace pensieve::cli

@@ -1,0 +1,156 @@
+// `pensieve`: the model behind a port, until a signal ends it.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "foundation/log.h"
+
+#include "application/cli/commands.h"
+#include "application/cli/exit_status.h"
+#include "application/cli/home.h"
+#include "application/cli/signals.h"
+#include "application/cli/stack.h"
+#include "application/server/server.h"
+
+namespace pensieve::cli {
+namespace {
+
+// Claude Code keeps a main conversation, its sub-agents and titles at the same time.
+constexpr int kConversations = 4;
+
+std::int64_t created_unix_s(const Options& options, const Stack& stack) {
+  struct stat status {};
+  if (stack.embedded || options.model.empty() || stat(options.model.c_str(), &status) != 0)
+    return 0;
+  return status.st_mtime;
+}
+
+// "Pensieve Tiny" -> "pensieve-tiny": what stands in a URL and in a client's model list.
+std::string id_of(std::string_view name) {
+  std::string id;
+  for (const char c : name) {
+    const bool keep = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_';
+    const bool upper = c >= 'A' && c <= 'Z';
+    if (keep || upper) {
+      id += upper ? static_cast<char>(c - 'A' + 'a') : c;
+    } else if (!id.empty() && id.back() != '-') {
+      id += '-';
+    }
+  }
+  while (!id.empty() && id.back() == '-') id.pop_back();
+  return id.empty() ? "local" : id;
+}
+
+// What the start says, in words that fit a terminal.
+struct Row {
+  const char* name;
+  std::string text;
+};
+
+std::vector<Row> start_rows(const Options& options,
+                            const Stack& stack,
+                            const server::Server& server,
+                            const Token& token) {
+  const model::ModelFile& file = *stack.model.file;
+  const compute::Capabilities backend = stack.engine->capabilities();
+  const compute::BackendMemory memory = stack.engine->stats().memory;
+  const SystemMemory now = read_system_memory();
+  const std::string threads =
+      options.threads > 0 ? std::to_string(options.threads) : "one per physical core";
+  return {
+      {"model",
+       std::string(file.name()) + (stack.embedded ? " (embedded), " : ", ") +
+           std::string(file.format()) + ", " + std::string(file.quantization()) + ", " +
+           grouped(file.parameters() / 1'000'000) + " M parameters, " +
+           human_bytes(file.file_bytes())},
+      {"window",
+       grouped(static_cast<std::uint64_t>(stack.engine->context_length())) + " tokens; KV " +
+           std::string(to_string(stack.kv)) + ", " + human_bytes(memory.kv_capacity_bytes) +
+           " for " +
+           grouped(memory.kv_capacity_bytes / std::max<std::size_t>(1, backend.page_bytes) *
+                   compute::kPageTokens) +
+           " tokens of all conversations"},
+      {"compute", backend.name + ", " + backend.kernels + "; threads: " + threads},
+      {"memory",
+       std::string(to_string(level_of(now))) + ", " +
+           (now.known ? human_bytes(now.available_bytes) + " available"
+                      : "the system does not say how much")},
+      {"address", server.url()},
+      {"token", token.file.empty() ? "from PENSIEVE_TOKEN" : token.file},
+  };
+}
+
+std::string connect_line(const Stack& stack, const server::Server& server, const Token& token) {
+  return "ANTHROPIC_BASE_URL=" + server.url() + " ANTHROPIC_AUTH_TOKEN=" +
+         (token.file.empty() ? "$PENSIEVE_TOKEN" : "$(cat " + token.file + ")") +
+         " CLAUDE_CODE_MAX_CONTEXT_TOKENS=" + std::to_string(stack.engine->context_length()) +
+         " claude";
+}
+
+void announce(const Options& options,
+              const Stack& stack,
+              const server::Server& server,
+              const Token& token) {
+  const auto rows = start_rows(options, stack, server, token);
+  if (options.log_format == LogFormat::JsonLines) {
+    if (stack.by_default) log_info(embedded_model_notice());
+    for (const Row& row : rows) log_info(std::string(row.name) + ": " + row.text);
+    return;
+  }
+  if (stack.by_default) std::printf("%s\n\n", embedded_model_notice().c_str());
+  std::printf("Pensieve %s is ready.\n", PENSIEVE_VERSION);
+  for (const Row& row : rows) std::printf("  %-8s %s\n", row.name, row.text.c_str());
+  std::printf("Connect Claude Code:\n  %s\nCtrl-C ends it.\n",
+              connect_line(stack, server, token).c_str());
+  std::fflush(stdout);
+}
+
+Result<int> serve_until_a_signal(const Options& options) {
+  PENSIEVE_TRY(const std::string home, home_directory());
+  PENSIEVE_TRY(const Token token, access_token(home));
+  PENSIEVE_TRY(const auto stack, build_stack(options, kConversations));
+  const compute::Capabilities backend = stack->engine->capabilities();
+  const std::string name(stack->model.file->name());
+  server::ServerOptions listen;
+  listen.host = options.host;
+  listen.port = options.port;
+  listen.token = token.value;
+  server::ServerInfo info;
+  info.model_id = id_of(name);
+  info.display_name = name;
+  info.model_created_unix_s = created_unix_s(options, *stack);
+  info.version = PENSIEVE_VERSION;
+  info.backend = backend.name;
+  info.kernels = backend.kernels;
+  info.context_length = stack->engine->context_length();
+  PENSIEVE_TRY(
+      const auto server,
+      server::Server::create(
+          std::move(listen), std::move(info), *stack->service, *stack->engine, stack->accountant));
+  orderly_signals();
+  server->start();
+  announce(options, *stack, *server, token);
+
+  const int signal = wait_for_signal(-1);
+  log_info("signal " + std::to_string(signal) +
+           ": running answers go on for up to 30 s, new requests are refused");
+  // Cancelled by a second signal, which ends the process from its handler.
+  server->drain(std::chrono::seconds(30));
+  server->wait();
+  log_info("done");
+  return kExitDone;
+}
+
+}  // namespace
+
+int serve(const Options& options) {
+  const auto status = serve_until_a_signal(options);
+  return status ? *status : complain(status.error());
+}
+
+}  // namespace pensieve::cli

@@ -1,0 +1,67 @@
+#include "application/cli/signals.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+
+#include "foundation/check.h"
+
+#include "application/cli/exit_status.h"
+
+namespace pensieve::cli {
+namespace {
+
+// Everything the handler touches is lock-free, and write() and _exit() are allowed in it.
+std::array<int, 2> g_pipe = {-1, -1};
+std::atomic<int> g_signal{0};
+std::atomic<bool> g_orderly{false};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+
+void on_signal(int number) {
+  const int saved = errno;
+  int none = 0;
+  if (!g_orderly || !g_signal.compare_exchange_strong(none, number)) _exit(kExitSignal + number);
+  const char byte = 1;
+  [[maybe_unused]] const auto written = write(g_pipe[1], &byte, 1);
+  errno = saved;
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  CHECK(g_pipe[0] == -1);
+  CHECK(pipe(g_pipe.data()) == 0);
+  for (const int end : g_pipe) {
+    fcntl(end, F_SETFD, FD_CLOEXEC);
+    fcntl(end, F_SETFL, O_NONBLOCK);
+  }
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void orderly_signals() {
+  g_orderly = true;
+}
+
+int wait_for_signal(int timeout_ms) {
+  pollfd ready{.fd = g_pipe[0], .events = POLLIN, .revents = 0};
+  while (g_signal == 0) {
+    // The byte stays in the pipe: whoever asks again is told again.
+    const int n = poll(&ready, 1, timeout_ms);
+    if (n == 0) break;
+    if (n < 0 && errno != EINTR) break;
+  }
+  return g_signal;
+}
+
+}  // namespace pensieve::cli

@@ -1,0 +1,109 @@
+#include "application/cli/stack.h"
+
+#include <utility>
+
+#include "foundation/log.h"
+
+#include "domain/compute/cpu/cpu_backend.h"
+
+#include "application/cli/embedded_model.h"
+#include "application/cli/home.h"
+
+namespace pensieve::cli {
+namespace {
+
+// The embedded model was made for 131,072 tokens, but sees 1,024 back: a larger window would only
+// hold KV that nobody reads.
+constexpr int kEmbeddedWindow = 32'768;
+constexpr int kStepTokens = 512;
+
+bool has_two_rope_variants(const compute::HyperParameters& hyper) {
+  return !hyper.rope_long.empty() && hyper.rope_long != hyper.rope_short;
+}
+
+}  // namespace
+
+Result<OpenedModel> open_model(const std::string& path, Accountant& accountant) {
+  OpenedModel opened;
+  if (path == "tiny") {
+    PENSIEVE_TRY(opened.file,
+                 model::ModelFile::from_memory(embedded_model(), "Pensieve Tiny", accountant));
+    opened.embedded = true;
+  } else {
+    PENSIEVE_TRY(opened.file, model::ModelFile::open(path, accountant));
+  }
+  return opened;
+}
+
+Result<OpenedModel> choose_model(const Options& options, Accountant& accountant) {
+  if (!options.model.empty()) return open_model(options.model, accountant);
+  PENSIEVE_TRY(const std::string home, home_directory());
+  if (options.mode == ModelMode::Force) {
+    return Error{.kind = ErrorKind::InvalidRequest,
+                 .message =
+                     "this version cannot download models: put a GGUF file or an MLX directory "
+                     "at " +
+                     home + "/models/default, or name one with --model PATH"};
+  }
+  if (const auto path = default_model(home)) return open_model(*path, accountant);
+  if (options.mode == ModelMode::Skip) {
+    return Error{
+        .kind = ErrorKind::NotFound,
+        .message = "there is no model at " + home +
+                   "/models/default: put a GGUF file or an MLX directory (or a link to one) "
+                   "there, name one with --model PATH, or take the embedded one with "
+                   "--model tiny"};
+  }
+  PENSIEVE_TRY(OpenedModel opened, open_model("tiny", accountant));
+  opened.by_default = true;
+  return opened;
+}
+
+Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversations) {
+  const SystemMemory memory = read_system_memory();
+  auto stack = std::make_unique<Stack>(memory.known ? memory.available_bytes : 0, memory);
+  PENSIEVE_TRY(OpenedModel opened, choose_model(options, stack->accountant));
+  stack->embedded = opened.embedded;
+  stack->by_default = opened.by_default;
+  PENSIEVE_TRY(stack->model, claude::load(std::move(opened.file)));
+
+  const compute::ModelWeights& weights = stack->model.file->weights();
+  stack->kv = options.kv.value_or(default_kv(weights.hyper));
+  PENSIEVE_TRY(stack->window,
+               fit_window(weights.hyper,
+                          {.memory = memory,
+                           .weights_bytes = weights.total_bytes,
+                           .kv = stack->kv,
+                           .asked = options.context,
+                           .at_most = stack->embedded ? kEmbeddedWindow : 0,
+                           .conversations = conversations,
+                           .step_tokens = kStepTokens}));
+  if (!stack->window.warning.empty()) log_warning(stack->window.warning);
+
+  const compute::cpu::CpuOptions cpu{.n_threads = options.threads,
+                                     .kernel = options.kernel,
+                                     .activations = options.activations,
+                                     .kv = stack->kv,
+                                     .max_context = stack->window.tokens,
+                                     .kv_budget_bytes = stack->window.kv_budget_bytes,
+                                     .max_tokens = kStepTokens};
+  engine::EngineOptions engine;
+  engine.context_length = stack->window.tokens;
+  if (has_two_rope_variants(weights.hyper)) {
+    engine.original_context_length = weights.hyper.original_context_length;
+  }
+  PENSIEVE_TRY(
+      stack->engine,
+      engine::Engine::create(
+          [&] { return compute::cpu::create_backend(weights, cpu, stack->accountant); }, engine));
+  stack->service = claude::Service::create(stack->model, *stack->engine);
+  return stack;
+}
+
+std::string embedded_model_notice() {
+  return "No model is installed, so Pensieve Tiny answers: a small demonstration model inside this "
+         "program.\nFor real work give it a real one: --model PATH to a GGUF file or an MLX "
+         "directory.";
+}
+
+}  // namespace pensieve::cli
