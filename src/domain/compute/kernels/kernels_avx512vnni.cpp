@@ -6,11 +6,9 @@
 
 #include "domain/compute/kernels/kernels.h"
 #include "domain/compute/kernels/kv_layout.h"
+#include "domain/compute/kernels/pack_avx512.h"
 #include "domain/compute/kernels/variants.h"
 #include "domain/compute/kernels/x86_groups.h"
-
-#define PENSIEVE_AVX512 \
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]]
 
 namespace pensieve::compute {
 namespace {
@@ -245,7 +243,7 @@ PENSIEVE_AVX512 void attend_page(
 constexpr Kernels kAvx512Vnni{.name = "avx512vnni",
                               .rmsnorm = x86::rmsnorm,
                               .quantize_row = x86::quantize_row,
-                              .pack_int8 = x86::pack_int8,
+                              .pack_int8 = x86::pack_int8_512,
                               .dot_int8 = dot_int8,
                               .pack_f32 = x86::pack_f32,
                               .dot_f32 = dot_f32,

@@ -146,12 +146,16 @@ TEST(PackInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
       SCOPED_TRACE(Message() << k->name << ", " << to_string(type));
       const TestWeights w(type, 21, 512, 3);  // 21 rows: the second block repeats its last row
       const PanelFormat format = panel_format(type);
-      for (const int first_row : {0, 16}) {
-        Panel expected(5), actual(5);
-        scalar().pack_int8(w.view, first_row, 9, 5, expected.view);
-        k->pack_int8(w.view, first_row, 9, 5, actual.view);
-        EXPECT_EQ(std::memcmp(actual.view.q, expected.view.q, 5 * 512), 0);
-        for (int g = 0; g < 5; ++g) {
+      // Whole super-blocks of eight groups, and a part of one.
+      for (const auto& [first_row, first_group, n_groups] :
+           {std::tuple{0, 9, 5}, {16, 9, 5}, {0, 0, 16}, {16, 8, 8}, {0, 15, 1}}) {
+        Panel expected(n_groups), actual(n_groups);
+        scalar().pack_int8(w.view, first_row, first_group, n_groups, expected.view);
+        k->pack_int8(w.view, first_row, first_group, n_groups, actual.view);
+        EXPECT_EQ(
+            std::memcmp(actual.view.q, expected.view.q, static_cast<std::size_t>(n_groups) * 512),
+            0);
+        for (int g = 0; g < n_groups; ++g) {
           EXPECT_EQ(std::memcmp(actual.view.scale + g * 32,
                                 expected.view.scale + g * 32,
                                 format.halves ? 128 : 64),
