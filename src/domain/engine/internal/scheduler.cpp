@@ -399,7 +399,10 @@ void Scheduler::finish(Entry& entry, FinishReason reason, std::optional<Error> e
 // After an exception: no sequence that took part can be trusted. `message` is short enough to need
 // no memory.
 void Scheduler::fail_everything(const char* message) {
-  log_error("the engine loop failed and ends its requests", message);
+  try {
+    log_error(std::string("the engine ends all requests: ") + message);
+  } catch (...) {  // there may be no memory for a log line either
+  }
   planned_.clear();
   refusals_ = 0;
   for (const auto& entry : entries_) {
