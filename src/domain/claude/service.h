@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,13 +29,24 @@ struct LoadedModel {
 // Puts tokenizer and chat format together for an opened file. Errors: BadFile.
 Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file);
 
-// One running answer. Not thread-safe: one caller at a time. Destroying it cancels the request.
+// What a request without a temperature gets: 0, greedy, the same answer every time. The API's own
+// default is 1.0, which small local models handle badly. A request that sets a temperature and no
+// seed gets a fresh one.
+inline constexpr double kDefaultTemperature = 0;
+
+// One running answer. Usage: message_start leaves before the engine has looked at the prompt and
+// reports all of it as input_tokens; message_delta and message() then tell the part that was
+// computed (input_tokens) from the part whose KV was already there (cache_read_input_tokens).
+// cache_creation_input_tokens stays 0: nothing is stored at a client's request. The sum is always
+// what count_tokens() says. Not thread-safe: one caller at a time. Destroying it cancels the
+// request.
 class Answer {
  public:
   virtual ~Answer() = default;
 
   // The events that have become known since the last call, message_start first, message_stop last.
-  // Errors: once, when the engine failed; the answer is over then.
+  // Errors: once, when the engine failed or shuts down (Cancelled); the answer is over then, and
+  // what it had not given out yet is lost.
   virtual Result<std::vector<api::Event>> poll() = 0;
   virtual bool finished() const = 0;  // message_stop was given out, or an error
 

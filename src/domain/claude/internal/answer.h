@@ -1,0 +1,28 @@
+// One answer on its way: token events of the engine -> text -> parts -> events of the API. Knows
+// the order of the rooms behind the engine. Must not know how prompts are made.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "domain/claude/service.h"
+
+namespace pensieve::claude {
+
+struct AnswerSetup {
+  std::string model;  // as the request named it
+  int prompt_tokens = 0;
+  std::vector<std::string> stop_sequences;
+  bool with_tools = false;
+  bool one_tool_use = false;  // the answer ends behind its first tool call
+  bool at_start = true;       // the prompt ends with a control token
+};
+
+// `tokenizer` and `format` outlive the answer.
+std::unique_ptr<Answer> make_answer(AnswerSetup setup,
+                                    std::unique_ptr<engine::Generation> generation,
+                                    const tokenizer::Tokenizer& tokenizer,
+                                    const chat::ChatFormat& format);
+
+}  // namespace pensieve::claude

@@ -1,0 +1,112 @@
+#include "domain/claude/service.h"
+
+#include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/random.h>
+#endif
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "foundation/check.h"
+
+#include "domain/claude/internal/answer.h"
+
+namespace pensieve::claude {
+namespace {
+
+std::uint64_t fresh_seed() {
+  std::uint64_t seed = 0;
+  CHECK(getentropy(&seed, sizeof seed) == 0);
+  return seed;
+}
+
+compute::SamplingParameters sampling(const api::MessagesRequest& request) {
+  // top_p == 0 asks for the most probable token alone; the sampler's range begins above 0.
+  constexpr float kSmallestTopP = 1e-6f;
+  compute::SamplingParameters parameters;
+  parameters.temperature = static_cast<float>(request.temperature.value_or(kDefaultTemperature));
+  parameters.top_k = request.top_k.value_or(0);
+  parameters.top_p = std::max(static_cast<float>(request.top_p.value_or(1.0)), kSmallestTopP);
+  parameters.min_p = static_cast<float>(request.min_p.value_or(0.0));
+  parameters.repetition_penalty = static_cast<float>(request.repetition_penalty.value_or(1.0));
+  parameters.seed = request.seed ? *request.seed : fresh_seed();
+  return parameters;
+}
+
+class ModelService : public Service {
+ public:
+  ModelService(const LoadedModel& model, engine::Engine& engine) : model_(model), engine_(engine) {
+    const tokenizer::Tokenizer& tokenizer = *model.tokenizer;
+    stop_tokens_.assign(tokenizer.eos().begin(), tokenizer.eos().end());
+    for (const std::string& name : model.format->stop_tokens()) {
+      if (const auto token = tokenizer.control(name)) stop_tokens_.push_back(*token);
+    }
+    std::sort(stop_tokens_.begin(), stop_tokens_.end());
+    stop_tokens_.erase(std::unique(stop_tokens_.begin(), stop_tokens_.end()), stop_tokens_.end());
+  }
+
+  Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
+                                         std::string_view group) override {
+    PENSIEVE_TRY(const chat::Prompt prompt, model_.format->render(request));
+    engine::Request job;
+    PENSIEVE_TRY(job.prompt, encode(prompt));
+    job.max_tokens = request.max_tokens;
+    job.sampling = sampling(request);
+    job.stop_tokens = stop_tokens_;
+    job.group = group;
+
+    AnswerSetup setup;
+    setup.model = request.model;
+    setup.prompt_tokens = static_cast<int>(job.prompt.size());
+    setup.stop_sequences = request.stop_sequences;
+    setup.with_tools =
+        !request.tools.empty() && request.tool_choice.kind != api::ToolChoice::Kind::None;
+    setup.one_tool_use = request.tool_choice.disable_parallel_tool_use;
+    setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
+    PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
+    return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
+  }
+
+  Result<int> count_tokens(const api::MessagesRequest& request) override {
+    PENSIEVE_TRY(const chat::Prompt prompt, model_.format->render(request));
+    PENSIEVE_TRY(const auto tokens, encode(prompt));
+    return static_cast<int>(tokens.size());
+  }
+
+  Result<std::vector<TokenId>> encode(const chat::Prompt& prompt) override {
+    const tokenizer::Tokenizer& tokenizer = *model_.tokenizer;
+    std::vector<TokenId> tokens;
+    if (tokenizer.add_bos() && tokenizer.bos() != kNoToken) tokens.push_back(tokenizer.bos());
+    bool at_start = true;
+    for (const chat::Piece& piece : prompt.pieces) {
+      if (piece.control) {
+        const auto token = tokenizer.control(piece.text);
+        if (!token) {
+          return Error{.kind = ErrorKind::Internal,
+                       .message = "The vocabulary has no control token \"" + piece.text + "\"."};
+        }
+        tokens.push_back(*token);
+        at_start = true;
+      } else if (!piece.text.empty()) {
+        tokenizer.encode(piece.text, at_start, tokens);
+        at_start = false;
+      }
+    }
+    return tokens;
+  }
+
+ private:
+  const LoadedModel& model_;
+  engine::Engine& engine_;
+  std::vector<TokenId> stop_tokens_;
+};
+
+}  // namespace
+
+std::unique_ptr<Service> Service::create(const LoadedModel& model, engine::Engine& engine) {
+  return std::make_unique<ModelService>(model, engine);
+}
+
+}  // namespace pensieve::claude
