@@ -55,10 +55,7 @@ class Reader {
     read_bos();
     pieces_.by_score = false;
     pieces_.eos.assign(eos.begin(), eos.end());
-    for (const TokenId id : eos) {
-      if (id < 0 || static_cast<std::size_t>(id) >= pieces_.kinds.size()) continue;
-      pieces_.kinds[static_cast<std::size_t>(id)] = TokenKind::Control;
-    }
+    for (const TokenId id : eos) make_control(id);
     return make_piece_tokenizer(pieces_);
   }
 
@@ -227,7 +224,13 @@ class Reader {
       }
     }
     if (pieces_.bos == kNoToken) pieces_.bos = find_token("<s>");
-    if (pieces_.bos != kNoToken) pieces_.kinds[index(pieces_.bos)] = TokenKind::Control;
+    make_control(pieces_.bos);
+  }
+  // The unknown token stays what it is: text may become it.
+  void make_control(TokenId id) {
+    if (id < 0 || index(id) >= pieces_.kinds.size()) return;
+    TokenKind& kind = pieces_.kinds[index(id)];
+    if (kind != TokenKind::Unknown) kind = TokenKind::Control;
   }
   TokenId find_token(std::string_view text) const {
     if (text.empty()) return kNoToken;

@@ -90,6 +90,16 @@ TEST(TokenizerJson, NoMergeLeadsToAControlToken) {
   EXPECT_EQ(encode(*make(json), "<s>", false), (std::vector<TokenId>{10, 8}));
 }
 
+// Text without a piece becomes the unknown token, so that one is never a control token.
+TEST(TokenizerJson, TheUnknownTokenStaysUnknownWhateverElseItIs) {
+  Json json = small();
+  json["post_processor"]["single"][0]["SpecialToken"]["id"] = "<unk>";
+  const auto tokenizer = make(json, {0});
+  EXPECT_EQ(tokenizer->bos(), 0);
+  EXPECT_EQ(tokenizer->kind(0), TokenKind::Unknown);
+  EXPECT_EQ(tokenizer->control("<unk>"), std::nullopt);
+}
+
 TEST(TokenizerJson, WhatCannotBeDoneExactlyIsRefused) {
   const auto spoilt = [](const char* pointer, Json value) {
     Json json = small();

@@ -223,7 +223,10 @@ Result<std::array<TokenId, 256>> find_byte_tokens(const Pieces& pieces) {
   if (n_found != 0 && n_found != 256) {
     return bad("only " + std::to_string(n_found) + " of 256 byte tokens are there");
   }
-  if (n_found == 0 && pieces.unknown == kNoToken) {
+  // Text becomes the unknown token then, so it must be one.
+  if (n_found == 0 &&
+      (pieces.unknown == kNoToken ||
+       pieces.kinds[static_cast<std::size_t>(pieces.unknown)] != TokenKind::Unknown)) {
     return bad("neither byte tokens nor an unknown token for characters without a piece");
   }
   return tokens;
