@@ -41,7 +41,8 @@ struct EngineOptions {
   // the engine did nothing at all for so long.
   std::uint64_t progress_timeout_ms = 120'000;
 
-  std::function<std::uint64_t()> clock_us;  // monotonic, any thread; empty: the steady clock
+  // Monotonic, called on the engine thread; none: the steady clock.
+  std::function<std::uint64_t()> clock_us = nullptr;
 };
 
 struct Request {

@@ -1,0 +1,132 @@
+// The engine over the real CPU backend and a small model of random weights: the same prompt gives
+// the same tokens alone, beside seven others, on a cached prefix and after having been preempted.
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "foundation/accountant.h"
+
+#include "domain/compute/cpu/cpu_backend.h"
+#include "domain/compute/kernels/test_weights.h"
+#include "domain/engine/engine.h"
+#include "domain/engine/internal/engine_test_support.h"
+
+namespace pensieve::engine {
+namespace {
+
+using compute::WeightType;
+using compute::WeightView;
+
+constexpr int kVocab = 200;
+
+struct SmallModel {
+  SmallModel() {
+    compute::HyperParameters& h = weights.hyper;
+    h.n_layers = 2;
+    h.hidden = 64;
+    h.n_heads = 2;
+    h.n_kv_heads = 1;
+    h.head_dim = 32;
+    h.ffn = 128;
+    h.vocab = kVocab;
+    h.context_length = 1024;
+    h.original_context_length = 128;
+    h.rope_dims = 32;
+    h.rope_short.assign(16, 1.0f);
+    h.rope_long.assign(16, 1.5f);
+    weights.token_embedding = matrix(WeightType::F32, kVocab, h.hidden);
+    weights.output = matrix(WeightType::Q8_0, kVocab, h.hidden);
+    weights.output_norm = matrix(WeightType::F32, 1, h.hidden);
+    for (int i = 0; i < h.n_layers; ++i) {
+      weights.layers.push_back({.attention_norm = matrix(WeightType::F32, 1, h.hidden),
+                                .qkv = matrix(WeightType::Q8_0, 4 * h.head_dim, h.hidden),
+                                .attention_out = matrix(WeightType::Q8_0, h.hidden, 2 * h.head_dim),
+                                .ffn_norm = matrix(WeightType::F32, 1, h.hidden),
+                                .gate_up = matrix(WeightType::Q8_0, 2 * h.ffn, h.hidden),
+                                .down = matrix(WeightType::Q8_0, h.hidden, h.ffn)});
+    }
+    weights.fingerprint = "small";
+  }
+  WeightView matrix(WeightType type, int rows, int cols) {
+    storage.push_back(std::make_unique<compute::TestWeights>(
+        type, rows, cols, 77 + static_cast<unsigned>(storage.size())));
+    weights.total_bytes += storage.back()->view.total_bytes();
+    return storage.back()->view;
+  }
+  compute::ModelWeights weights;
+  std::deque<std::unique_ptr<compute::TestWeights>> storage;
+};
+
+// An engine whose arena holds `n_pages` pages. The model and accountant outlive it.
+struct CpuEngine {
+  explicit CpuEngine(const SmallModel& model, int n_pages, EngineOptions options = {}) {
+    constexpr std::size_t kPageBytes = 2 * 64 * 32 * 2 * sizeof(float);  // layers, tokens, dim, K+V
+    auto made = Engine::create(
+        [&] {
+          return compute::cpu::create_backend(
+              model.weights,
+              {.n_threads = 1,
+               .kv = compute::KvType::F32,
+               .max_context = 1024,
+               .kv_budget_bytes = static_cast<std::size_t>(n_pages) * kPageBytes},
+              accountant);
+        },
+        options);
+    CHECK(made.has_value());
+    engine = std::move(*made);
+    EXPECT_EQ(engine->stats().memory.kv_capacity_bytes,
+              static_cast<std::size_t>(n_pages) * kPageBytes);
+  }
+  std::unique_ptr<Generation> submit(const Request& request) {
+    auto generation = engine->submit(request);
+    CHECK(generation.has_value());
+    return std::move(*generation);
+  }
+  Accountant accountant;
+  std::unique_ptr<Engine> engine;
+};
+
+// Two long answers and six short ones; every other one is drawn at random.
+Request request_of(unsigned seed) {
+  Request request = greedy(random_tokens(60 + 17 * seed, seed, kVocab), seed < 2 ? 300 : 40);
+  if (seed % 2 == 1)
+    request.sampling = {
+        .temperature = 0.8f, .top_p = 0.95f, .repetition_penalty = 1.1f, .seed = seed};
+  return request;
+}
+
+TEST(CpuEngine, TheSameTokensAloneBatchedCachedAndPreempted) {
+  const SmallModel model;
+  std::vector<Tokens> alone;
+  {
+    CpuEngine cold(
+        model, 16, {.prefill_chunk = 512, .original_context_length = 200, .idle_sequences = 0});
+    for (unsigned i = 0; i < 8; ++i) {
+      alone.push_back(read_all(*cold.submit(request_of(i))).tokens);
+      EXPECT_EQ(alone.back().size(), i < 2 ? 300u : 40u);
+    }
+  }
+  // Batched, in small chunks, with room for all; then the same again on what was kept.
+  CpuEngine roomy(model, 100, {.prefill_chunk = 19, .original_context_length = 200});
+  for (const bool again : {false, true}) {
+    std::vector<std::unique_ptr<Generation>> generations;
+    for (unsigned i = 0; i < 8; ++i) generations.push_back(roomy.submit(request_of(i)));
+    for (unsigned i = 0; i < 8; ++i) {
+      const Answer answer = read_all(*generations[i]);
+      EXPECT_EQ(answer.tokens, alone[i]) << "request " << i << (again ? ", cached" : "");
+      EXPECT_EQ(answer.cached, again ? 59 + 17 * static_cast<int>(i) : 0);
+    }
+  }
+  // The two long ones are admitted together with 5 and 6 pages of 11, and need 6 each in the end:
+  // the younger gives way and computes its tokens again.
+  CpuEngine tight(model, 11, {.prefill_chunk = 32, .original_context_length = 200});
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (unsigned i = 0; i < 8; ++i) generations.push_back(tight.submit(request_of(i)));
+  for (unsigned i = 0; i < 8; ++i)
+    EXPECT_EQ(read_all(*generations[i]).tokens, alone[i]) << "request " << i << ", tight";
+}
+
+}  // namespace
+}  // namespace pensieve::engine
