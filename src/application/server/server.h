@@ -24,12 +24,12 @@ namespace pensieve::server {
 struct ServerOptions {
   std::string host = "127.0.0.1";  // an address of this machine, or "localhost"
   int port = 7777;                 // 0: the system picks a free one
-  std::string token;  // empty: nobody is asked for one, which only a loopback address allows
-  std::vector<std::string> allowed_hosts;    // beyond localhost: "name" or "name:port"
-  std::vector<std::string> allowed_origins;  // beyond the server's own: "https://name:port"
+  std::string token{};  // empty: nobody is asked for one, which only a loopback address allows
+  std::vector<std::string> allowed_hosts{};    // beyond localhost: "name" or "name:port"
+  std::vector<std::string> allowed_origins{};  // beyond the server's own: "https://name:port"
   int io_threads = 3;
-  http::Limits limits;
-  std::function<SystemMemory()> read_memory;  // empty: the machine's; called at most every 250 ms
+  http::Limits limits{};
+  std::function<SystemMemory()> read_memory{};  // empty: the machine's; called at most every 250 ms
 };
 
 // What /health and /v1/models say about the process.
