@@ -30,7 +30,7 @@ Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
   1    could not start or go on: the port is taken, not enough memory, the engine failed
   2    the command line, a request file or a model file cannot be used
-  130  ended at once by a second SIGINT (143: SIGTERM)
+  130  ended at once by SIGINT (143: SIGTERM): a question, or a server that was told twice
 )";
 
 // Options as the parser fills them: words that become types once all of it is known to be right.
@@ -39,6 +39,15 @@ struct Words {
   std::vector<std::string> prompt;
 };
 
+// Checks whose own descriptions stay out of the help: the type name says it already.
+template <typename T>
+CLI::Validator range(T low, T high) {
+  return CLI::Range(low, high).description("");
+}
+CLI::Validator one_of(const std::vector<std::string>& words) {
+  return CLI::IsMember(words).description("");
+}
+
 void add_model_options(CLI::App* app, Options& options, Words& words) {
   app->add_option(
          "--model", options.model, "A GGUF file, an MLX directory, or 'tiny': the embedded model")
@@ -46,16 +55,16 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
       ->group("Model");
   app->add_option("--threads", options.threads, "Compute threads (default: one per physical core)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(range(1, 1024))
       ->group("Model");
   app->add_option(
          "--context", options.context, "Context window in tokens (default: fitted to memory)")
       ->type_name("N")
-      ->check(CLI::Range(64, 10'000'000))
+      ->check(range(64, 10'000'000))
       ->group("Model");
   app->add_option("--kv", words.kv, "KV cache type; auto: q8 where f16 costs over 64 KiB per token")
       ->type_name("auto|f32|f16|q8")
-      ->check(CLI::IsMember({"auto", "f32", "f16", "q8"}))
+      ->check(one_of({"auto", "f32", "f16", "q8"}))
       ->group("Model");
   app->add_option("--kernel",
                   options.kernel,
@@ -66,16 +75,16 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
                   words.activations,
                   "How activations meet quantised weights; auto: f32 for small models, int8 above")
       ->type_name("auto|int8|f32")
-      ->check(CLI::IsMember({"auto", "int8", "f32"}))
+      ->check(one_of({"auto", "int8", "f32"}))
       ->group("Model");
   app->add_option(
          "--log-level", words.log_level, "Least severe lines to log (default: info when serving)")
       ->type_name("LEVEL")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->check(one_of({"debug", "info", "warning", "error"}))
       ->group("Log");
   app->add_option("--log-format", words.log_format, "Log lines for people or for machines")
       ->type_name("text|json")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->check(one_of({"text", "json"}))
       ->group("Log");
 }
 
@@ -84,15 +93,15 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
                   words.mode,
                   "auto: the model in the home directory, else the embedded one\n"
                   "skip: the model in the home directory or nothing\n"
-                  "force: fetch the default model again")
+                  "force: fetch the default model again (this version cannot yet)")
       ->type_name("[auto|skip|force]")
-      ->check(CLI::IsMember({"auto", "skip", "force"}));
+      ->check(one_of({"auto", "skip", "force"}));
   app->add_option("--host", options.host, "Address to listen on (default 127.0.0.1)")
       ->type_name("ADDRESS")
       ->group("Server");
   app->add_option("--port", options.port, "Port to listen on (default 7777; 0: any free one)")
       ->type_name("PORT")
-      ->check(CLI::Range(0, 65535))
+      ->check(range(0, 65535))
       ->group("Server");
   app->add_flag("--allow-remote",
                 options.allow_remote,
@@ -107,12 +116,12 @@ void add_ask(CLI::App& app, Options& options, Words& words) {
   ask->add_option("--system", options.system, "System prompt")->type_name("TEXT");
   ask->add_option("--max-tokens", options.max_tokens, "Longest answer (default 1024)")
       ->type_name("N")
-      ->check(CLI::Range(1, 10'000'000));
+      ->check(range(1, 10'000'000));
   ask->add_option("--temperature",
                   options.temperature,
                   "0: the most likely answer, the same each time (default)")
       ->type_name("T")
-      ->check(CLI::Range(0.0, 2.0));
+      ->check(range(0.0, 2.0));
   ask->add_option("--seed", options.seed, "Seed of the draw when the temperature is above 0")
       ->type_name("N");
   add_model_options(ask, options, words);
@@ -126,7 +135,7 @@ void add_trace(CLI::App& app, Options& options, Words& words) {
       app.add_subcommand("trace", "Walk one request through the steps and print a step's value");
   trace->add_option("--until", options.until, "The step whose value is printed (default report)")
       ->type_name("STEP")
-      ->check(CLI::IsMember(trace_steps()));
+      ->check(one_of(trace_steps()));
   trace
       ->add_option(
           "request", options.request_path, "Body of POST /v1/messages; '-' is standard input")

@@ -52,21 +52,16 @@ struct Row {
   std::string text;
 };
 
-std::vector<Row> start_rows(const Options& options,
-                            const Stack& stack,
-                            const server::Server& server,
-                            const Token& token) {
+std::vector<Row> start_rows(const Stack& stack, const server::Server& server, const Token& token) {
   const model::ModelFile& file = *stack.model.file;
   const compute::Capabilities backend = stack.engine->capabilities();
   const compute::BackendMemory memory = stack.engine->stats().memory;
   const SystemMemory now = read_system_memory();
-  const std::string threads =
-      options.threads > 0 ? std::to_string(options.threads) : "one per physical core";
   return {
       {"model",
        std::string(file.name()) + (stack.embedded ? " (embedded), " : ", ") +
            std::string(file.format()) + ", " + std::string(file.quantization()) + ", " +
-           grouped(file.parameters() / 1'000'000) + " M parameters, " +
+           grouped((file.parameters() + 500'000) / 1'000'000) + " M parameters, " +
            human_bytes(file.file_bytes())},
       {"window",
        grouped(static_cast<std::uint64_t>(stack.engine->context_length())) + " tokens; KV " +
@@ -75,7 +70,7 @@ std::vector<Row> start_rows(const Options& options,
            grouped(memory.kv_capacity_bytes / std::max<std::size_t>(1, backend.page_bytes) *
                    compute::kPageTokens) +
            " tokens of all conversations"},
-      {"compute", backend.name + ", " + backend.kernels + "; threads: " + threads},
+      {"compute", backend.name + ", " + backend.kernels},
       {"memory",
        std::string(to_string(level_of(now))) + ", " +
            (now.known ? human_bytes(now.available_bytes) + " available"
@@ -96,7 +91,7 @@ void announce(const Options& options,
               const Stack& stack,
               const server::Server& server,
               const Token& token) {
-  const auto rows = start_rows(options, stack, server, token);
+  const auto rows = start_rows(stack, server, token);
   if (options.log_format == LogFormat::JsonLines) {
     if (stack.by_default) log_info(embedded_model_notice());
     for (const Row& row : rows) log_info(std::string(row.name) + ": " + row.text);

@@ -101,8 +101,8 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
 }
 
 std::string embedded_model_notice() {
-  return "No model is installed, so Pensieve Tiny answers: a small demonstration model inside this "
-         "program.\nFor real work give it a real one: --model PATH to a GGUF file or an MLX "
+  return "No model is installed, so the embedded one answers: Pensieve Tiny, a small demonstration "
+         "model.\nFor real work give it a real one: --model PATH to a GGUF file or an MLX "
          "directory.";
 }
 
