@@ -7,7 +7,7 @@ const Anthropic = load('@anthropic-ai/sdk');
 const [scenario, baseURL, apiKey] = process.argv.slice(2);
 const client = new (Anthropic.default ?? Anthropic)({ baseURL, apiKey, maxRetries: 0 });
 const ask = (text, more = {}) => ({
-  model: 'claude-sonnet-4-5',
+  model: 'a-claude-model',
   max_tokens: 64,
   messages: [{ role: 'user', content: text }],
   temperature: 0,

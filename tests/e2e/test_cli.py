@@ -17,7 +17,7 @@ def test_ask_without_a_model_or_a_hub_uses_the_embedded_one_and_says_so(tmp_path
     done = run(tmp_path, "ask", "hello")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert "embedded" in done.stderr.lower()
+    assert "Pensieve Tiny" in done.stderr and len(done.stderr.strip().splitlines()) == 2, done.stderr
 
 
 def test_version_prints_a_version(tmp_path):

@@ -15,7 +15,7 @@ def client(server):
 
 
 def ask(text, **more):
-    return {"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": text}],
+    return {"model": "a-claude-model", "max_tokens": 64, "messages": [{"role": "user", "content": text}],
             "extra_body": {"temperature": 0}, **more}
 
 
@@ -24,7 +24,7 @@ def test_create_gives_a_message_with_text_and_usage(client):
     assert message.role == "assistant" and message.type == "message" and message.id.startswith("msg_")
     assert "ls src" in message.content[0].text
     assert message.stop_reason == "end_turn"
-    assert message.model == "claude-sonnet-4-5"
+    assert message.model == "a-claude-model"
     assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0
 
 
