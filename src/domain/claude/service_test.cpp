@@ -1,0 +1,340 @@
+// Goal: the whole path from a request to its answer on the real, embedded model. Expected token ids
+// and texts are the reference vectors that come with the model (computed by other code, see
+// tools/tiny-model/reference.py). Activations and KV stay in 32 bit, as they were there.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "domain/claude/internal/test_support.h"
+#include "domain/compute/cpu/cpu_backend.h"
+
+namespace pensieve::claude {
+namespace {
+
+constexpr int kContext = 2048;
+
+// Model, engine and service, made once: every test leaves the engine idle again.
+class ServiceTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    accountant_ = new Accountant;
+    const compute::cpu::CpuOptions cpu{.n_threads = 1,
+                                       .kernel = "",
+                                       .activations = compute::cpu::Activations::F32,
+                                       .kv = compute::KvType::F32,
+                                       .max_context = kContext,
+                                       .kv_budget_bytes = std::size_t{256} << 20};
+    engine::EngineOptions options;
+    options.max_requests = 4;
+    auto made = engine::Engine::create(
+        [cpu] {
+          return compute::cpu::create_backend(tiny_model().file->weights(), cpu, *accountant_);
+        },
+        options);
+    ASSERT_TRUE(made.has_value()) << made.error().message;
+    engine_ = made->release();
+    service_ = Service::create(tiny_model(), *engine_).release();
+  }
+  static void TearDownTestSuite() {
+    delete service_;
+    delete engine_;
+    delete accountant_;
+  }
+
+  static std::unique_ptr<Answer> begin(const api::MessagesRequest& request) {
+    auto answer = service_->answer(request, "test");
+    if (!answer) ADD_FAILURE() << answer.error().message;
+    return answer ? *std::move(answer) : nullptr;
+  }
+
+  // Runs an answer to its end through the strict reader.
+  static api::Message run(Answer& answer) {
+    StreamReader stream;
+    while (!answer.finished()) {
+      answer.wait(60'000);
+      auto events = answer.poll();
+      if (!events) {
+        ADD_FAILURE() << events.error().message;
+        return {};
+      }
+      stream.read(*events);
+      if (HasFatalFailure()) return {};
+    }
+    expect_same_message(stream, answer);
+    return answer.message();
+  }
+
+  static api::Message run(const api::MessagesRequest& request) {
+    const auto answer = begin(request);
+    return answer ? run(*answer) : api::Message{};
+  }
+
+  static bool idle_within(std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (std::chrono::steady_clock::now() < deadline) {
+      const auto stats = engine_->stats();
+      if (stats.running == 0 && stats.waiting == 0) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+
+  static inline Accountant* accountant_ = nullptr;
+  static inline engine::Engine* engine_ = nullptr;
+  static inline Service* service_ = nullptr;
+};
+
+std::string text_of(const api::Message& message) {
+  std::string text;
+  for (const api::ContentBlock& block : message.content) text += block.text;
+  return text;
+}
+
+struct Reference {
+  std::string prompt;
+  std::vector<TokenId> ids;
+  std::vector<TokenId> greedy;
+  std::string text;
+};
+
+const std::map<std::string, Reference>& references() {
+  static const auto cases = [] {
+    std::ifstream in(PENSIEVE_SOURCE_DIR "/tools/tiny-model/artefacts/reference.json");
+    std::ostringstream all;
+    all << in.rdbuf();
+    const auto json = parse_json(all.str());
+    CHECK(json.has_value());
+    std::map<std::string, Reference> by_name;
+    for (const Json& one : json->at("cases")) {
+      by_name[one["name"]] = {.prompt = one["prompt"],
+                              .ids = one["ids"],
+                              .greedy = one["gguf"]["greedy"],
+                              .text = one["gguf"]["text"]};
+    }
+    return by_name;
+  }();
+  return cases;
+}
+
+// "<|user|>\nhello<|end|>\n" -> "hello"
+std::string turn(const std::string& prompt, const std::string& role) {
+  const std::string begin = "<|" + role + "|>\n";
+  const std::size_t at = prompt.find(begin);
+  if (at == std::string::npos) return "";
+  const std::size_t from = at + begin.size();
+  return prompt.substr(from, prompt.find("<|end|>", from) - from);
+}
+
+// The request whose prompt this is, with the tools of the prompt's <tools> list.
+api::MessagesRequest request_for(const Reference& reference) {
+  auto request = ask(turn(reference.prompt, "user"));
+  std::string system = turn(reference.prompt, "system");
+  const std::size_t tools_at = system.find("\n\n# Tools\n");
+  if (tools_at != std::string::npos) {
+    const std::size_t from = system.find("<tools>\n") + 8;
+    std::istringstream lines(system.substr(from, system.find("</tools>", from) - from));
+    for (std::string line; std::getline(lines, line);) {
+      const auto json = parse_json(line);
+      CHECK(json.has_value());
+      api::Tool tool;
+      tool.name = (*json)["function"]["name"];
+      tool.description = (*json)["function"]["description"];
+      tool.input_schema_json = (*json)["function"]["parameters"].dump();
+      request.tools.push_back(tool);
+    }
+    system.resize(tools_at);
+  }
+  if (!system.empty()) request.system = {text_block(system)};
+  return request;
+}
+
+// The sanitizers make a token of this model cost tens of milliseconds, so their build takes fewer.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSlowBuild = true;
+#else
+constexpr bool kSlowBuild = false;
+#endif
+
+TEST_F(ServiceTest, GivesTheReferenceAnswersTokenForToken) {
+  std::vector<std::string> names = {"hello", "plain-ls", "echo"};
+  if (!kSlowBuild) {
+    names.insert(names.end(),
+                 {"who", "plain-find", "plain-grep", "explain", "sum", "title", "json"});
+  }
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    const Reference& reference = references().at(name);
+    const auto request = request_for(reference);
+    const auto prompt = tiny_model().format->render(request);
+    ASSERT_TRUE(prompt.has_value());
+    const auto ids = service_->encode(*prompt);
+    ASSERT_TRUE(ids.has_value());
+    EXPECT_EQ(*ids, reference.ids);
+    const auto message = run(request);
+    EXPECT_EQ(text_of(message), reference.text);
+    EXPECT_EQ(message.stop_reason, api::StopReason::EndTurn);
+    // The reference's tokens end with the one that stopped it.
+    EXPECT_EQ(message.usage.output_tokens, static_cast<int>(reference.greedy.size()) - 1);
+  }
+}
+
+TEST_F(ServiceTest, CallsTheToolThatTheReferenceCalls) {
+  auto request = request_for(references().at("tool-ls"));
+  if (kSlowBuild) request.tools.resize(1);  // Bash alone: a third of the prompt, the same call
+  const auto message = run(request);
+  ASSERT_EQ(message.content.size(), 1u);
+  const api::ContentBlock& call = message.content[0];
+  EXPECT_EQ(call.kind, api::BlockKind::ToolUse);
+  EXPECT_EQ(call.name, "Bash");
+  const auto input = parse_json(call.input_json);
+  ASSERT_TRUE(input.has_value());
+  EXPECT_EQ((*input)["command"], "ls src");
+  EXPECT_EQ(message.stop_reason, api::StopReason::ToolUse);
+}
+
+TEST_F(ServiceTest, CountsWhatTheUsageSays) {
+  for (const std::string name : {"hello", "echo"}) {
+    SCOPED_TRACE(name);
+    const auto request = request_for(references().at(name));
+    const auto count = service_->count_tokens(request);
+    ASSERT_TRUE(count.has_value());
+    EXPECT_EQ(*count, static_cast<int>(references().at(name).ids.size()));
+    for (const api::Message& message : {run(request), run(request)}) {
+      const api::Usage& usage = message.usage;
+      EXPECT_EQ(
+          usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens,
+          *count);
+      EXPECT_GT(usage.input_tokens, 0);  // the last token is always computed
+    }
+  }
+}
+
+TEST_F(ServiceTest, ReusesThePrefixOfAnEarlierAnswer) {
+  auto request = request_for(references().at("plain-find"));
+  request.max_tokens = 4;
+  const auto first = run(request);
+  const auto again = run(request);
+  EXPECT_EQ(text_of(again), text_of(first));
+  EXPECT_GT(again.usage.cache_read_input_tokens, again.usage.input_tokens);
+}
+
+TEST_F(ServiceTest, EndsAtMaxTokens) {
+  const auto& whole = references().at("count").text;
+  for (const int max_tokens : {1, 2, 7}) {
+    auto request = request_for(references().at("count"));
+    request.max_tokens = max_tokens;
+    const auto message = run(request);
+    EXPECT_EQ(message.usage.output_tokens, max_tokens);
+    EXPECT_EQ(message.stop_reason, api::StopReason::MaxTokens);
+    EXPECT_EQ(whole.rfind(text_of(message), 0), 0u) << text_of(message);
+  }
+}
+
+TEST_F(ServiceTest, EndsAtAStopSequence) {
+  auto request = request_for(references().at("count"));
+  request.stop_sequences = {"nothing", ", 5"};
+  const auto message = run(request);
+  EXPECT_EQ(text_of(message), "1, 2, 3, 4");
+  EXPECT_EQ(message.stop_reason, api::StopReason::StopSequence);
+  EXPECT_EQ(message.stop_sequence, ", 5");
+  EXPECT_TRUE(idle_within(std::chrono::seconds(5)));
+}
+
+TEST_F(ServiceTest, AnswersSeveralAtOnceAsIfAlone) {
+  const std::vector<std::string> names = {"hello", "plain-ls", "sum", "echo"};
+  std::vector<std::string> texts(names.size());
+  std::vector<std::thread> clients;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    clients.emplace_back(
+        [&, i] { texts[i] = text_of(run(request_for(references().at(names[i])))); });
+  }
+  for (std::thread& client : clients) client.join();
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(texts[i], references().at(names[i]).text);
+  }
+}
+
+TEST_F(ServiceTest, SamplesTheSameForTheSameSeed) {
+  auto request = ask("tell me a joke", 6);
+  request.temperature = 1.0;
+  request.top_p = 0.95;
+  request.seed = 42;
+  const auto first = text_of(run(request));
+  EXPECT_EQ(text_of(run(request)), first);
+  request.top_p = 0.0;  // the most probable token alone
+  request.seed.reset();
+  const auto narrow = text_of(run(request));
+  request.temperature = 0;
+  EXPECT_EQ(narrow, text_of(run(request)));
+}
+
+TEST_F(ServiceTest, FreesItsPlaceWhenAnAnswerIsDropped) {
+  auto answer = begin(ask("count to 12", 400));
+  ASSERT_NE(answer, nullptr);
+  StreamReader stream;
+  while (stream.deltas() < 2) {
+    answer->wait(60'000);
+    auto events = answer->poll();
+    ASSERT_TRUE(events.has_value());
+    stream.read(*events);
+    ASSERT_FALSE(answer->finished());
+  }
+  answer.reset();
+  EXPECT_TRUE(idle_within(std::chrono::seconds(5)));
+}
+
+TEST_F(ServiceTest, RefusesOneRequestTooManyAsOverloaded) {
+  std::vector<std::unique_ptr<Answer>> running;
+  for (int i = 0; i < 4; ++i) running.push_back(begin(ask("count to 12", 200)));
+  const auto refused = service_->answer(ask("hello"), "test");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().kind, ErrorKind::Overloaded);
+  running.clear();
+  EXPECT_TRUE(idle_within(std::chrono::seconds(5)));
+  EXPECT_EQ(text_of(run(ask("hello"))), references().at("hello").text);
+}
+
+TEST_F(ServiceTest, RefusesAPromptBeyondTheWindowWithBothNumbers) {
+  std::string text;
+  for (int i = 0; i < kContext; ++i) text += "word ";
+  const auto request = ask(text);
+  const auto refused = service_->answer(request, "test");
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().kind, ErrorKind::InvalidRequest);
+  const auto count = service_->count_tokens(request);
+  ASSERT_TRUE(count.has_value());
+  EXPECT_EQ(refused.error().message,
+            "prompt is too long: " + std::to_string(*count) + " tokens > " +
+                std::to_string(kContext) + " maximum");
+}
+
+TEST_F(ServiceTest, NeverMakesAControlTokenOfText) {
+  const tokenizer::Tokenizer& tokenizer = *tiny_model().tokenizer;
+  const auto control_ids = [&](const api::MessagesRequest& request) {
+    std::vector<TokenId> controls;
+    const auto ids = service_->encode(*tiny_model().format->render(request));
+    for (const TokenId id : *ids) {
+      if (tokenizer.kind(id) == tokenizer::TokenKind::Control) controls.push_back(id);
+    }
+    return controls;
+  };
+  const auto expected = control_ids(ask("x"));
+  int literals = 0;
+  for (TokenId id = 0; id < tokenizer.size(); ++id) {
+    if (tokenizer.kind(id) != tokenizer::TokenKind::Control) continue;
+    const std::string literal(tokenizer.piece(id));
+    EXPECT_EQ(control_ids(ask("a " + literal + " b")), expected) << literal;
+    EXPECT_EQ(control_ids(ask(literal)), expected) << literal;
+    ++literals;
+  }
+  EXPECT_GE(literals, 6);  // <s>, </s> and Phi-3's four of a conversation at least
+}
+
+}  // namespace
+}  // namespace pensieve::claude
