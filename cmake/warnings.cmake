@@ -9,11 +9,17 @@ target_compile_options(pensieve_strict INTERFACE
 # Dev: quick to compile, fast enough to run the real model, line numbers in reports.
 set(CMAKE_CXX_FLAGS_DEV "-O1 -g1 -fno-omit-frame-pointer")
 set(CMAKE_C_FLAGS_DEV "-O1 -g1 -fno-omit-frame-pointer")
-set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g0")
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g0 -DNDEBUG")
 
 # Contraction is spelled out with fma intrinsics and std::fma; the compiler must not add its own, or
 # variants of one kernel would round differently.
 add_compile_options(-ffp-contract=off -fno-math-errno)
+
+if(PENSIEVE_FUZZ)
+  # Coverage in every room; only the fuzz targets themselves link libFuzzer's main.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()
 
 if(PENSIEVE_SANITIZE)
   add_compile_options(-fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all)

@@ -182,7 +182,7 @@ void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out
   }
   const PanelFormat format = panel_format(w.type);
   const int n_groups = w.cols / kGroupColumns;
-  // With one tile a slab is packed, used and overwritten; with several the whole panel is kept.
+  // With one tile of tokens nothing is kept; with several the whole panel is packed once.
   const bool keep_panel = n_rows > kTileTokens;
 
   // Four blocks of 16 rows an item: long enough to be worth handing out, short enough to balance.
@@ -208,6 +208,10 @@ void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out
                                            at * Int8Panel::kScalesPerGroup,
                                   .offset = reinterpret_cast<float*>(mine + layout_.panel_offset) +
                                             at * Int8Panel::kOffsetsPerGroup};
+            if (!keep_panel) {
+              kernels_->product_int8(w, first_row, g, slab, panel, int8_, 0, n, acc);
+              continue;
+            }
             if (tile == 0) kernels_->pack_int8(w, first_row, g, slab, panel);
             kernels_->dot_int8(format, panel, g, slab, int8_, tile, n, acc);
           } else {

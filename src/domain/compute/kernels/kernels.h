@@ -88,6 +88,18 @@ struct Kernels {
                    int n_tokens,
                    float* acc);
 
+  // pack_int8() and dot_int8() in one, where no panel needs to be kept: the same bits in acc.
+  // `scratch` has room for n_groups and holds nothing afterwards.
+  void (*product_int8)(const WeightView& view,
+                       int first_row,
+                       int first_group,
+                       int n_groups,
+                       const Int8Panel& scratch,
+                       const Int8Rows& x,
+                       int first_token,
+                       int n_tokens,
+                       float* acc);
+
   // The same rows as f32: panel[32 * n_groups][16], as dequantize_row() defines the values. Any
   // type.
   void (*pack_f32)(

@@ -108,6 +108,19 @@ void dot_int8(const PanelFormat& format,
   run(format.zero, panel, first_group, n_groups, x, first_token, n_tokens, acc);
 }
 
+void product_int8(const WeightView& view,
+                  int first_row,
+                  int first_group,
+                  int n_groups,
+                  const Int8Panel& scratch,
+                  const Int8Rows& x,
+                  int first_token,
+                  int n_tokens,
+                  float* acc) {
+  x86::pack_int8(view, first_row, first_group, n_groups, scratch);
+  dot_int8(panel_format(view.type), scratch, first_group, n_groups, x, first_token, n_tokens, acc);
+}
+
 // Tiles of four tokens: 8 accumulators, the two panel vectors, one broadcast.
 PENSIEVE_AVX2 void dot_f32(const float* panel,
                            int n_columns,
@@ -265,6 +278,7 @@ constexpr Kernels kAvx2{.name = "avx2",
                         .quantize_row = x86::quantize_row,
                         .pack_int8 = x86::pack_int8,
                         .dot_int8 = dot_int8,
+                        .product_int8 = product_int8,
                         .pack_f32 = x86::pack_f32,
                         .dot_f32 = dot_f32,
                         .swiglu = swiglu,

@@ -21,7 +21,69 @@ PENSIEVE_AVX512 inline __m512i broadcast4(const std::int8_t* x) {
 
 // The eight weight vectors of a group stay in registers while the tokens stream by: per token and
 // group 8 vpdpbusd (u8 weight times s8 activation, never saturating), one conversion, one product
-// of scales and one fma.
+// of scales and one fma. `at`: index of the first token in the group's columns of x.
+template <bool kAffine>
+PENSIEVE_AVX512 inline void multiply_group(int zero,
+                                           const __m512i w[8],
+                                           __m512 scale,
+                                           __m512 offset,
+                                           const Int8Rows& x,
+                                           std::size_t at,
+                                           int n_tokens,
+                                           float* acc) {
+  const std::int8_t* q = x.q + at * kGroupColumns;
+  for (int t = 0; t < n_tokens; ++t, q += kGroupColumns) {
+    const std::size_t i = at + static_cast<std::size_t>(t);
+    // Two chains of four: the sum of a single token waits half as long.
+    __m512i even = kAffine ? _mm512_setzero_si512() : _mm512_set1_epi32(-zero * x.sum[i]);
+    __m512i odd = _mm512_setzero_si512();
+    for (int k = 0; k < 8; k += 2) {
+      even = _mm512_dpbusd_epi32(even, w[k], broadcast4(q + k * 4));
+      odd = _mm512_dpbusd_epi32(odd, w[k + 1], broadcast4(q + k * 4 + 4));
+    }
+    const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+    __m512 sum = _mm512_loadu_ps(acc + t * kBlockRows);
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_set1_ps(x.scale[i])), product, sum);
+    if constexpr (kAffine) sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(x.scaled_sum[i]), sum);
+    _mm512_storeu_ps(acc + t * kBlockRows, sum);
+  }
+}
+
+// Q6_K: two scales a group, and the sums of 16 activations are not kept, so the zero goes in here.
+PENSIEVE_AVX512 inline void multiply_halves(int zero,
+                                            const __m512i w[8],
+                                            __m512 scale0,
+                                            __m512 scale1,
+                                            const Int8Rows& x,
+                                            std::size_t at,
+                                            int n_tokens,
+                                            float* acc) {
+  const __m512i z = _mm512_set1_epi8(static_cast<char>(zero));
+  const std::int8_t* q = x.q + at * kGroupColumns;
+  for (int t = 0; t < n_tokens; ++t, q += kGroupColumns) {
+    const __m512 x_scale = _mm512_set1_ps(x.scale[at + static_cast<std::size_t>(t)]);
+    __m512i s0 = _mm512_setzero_si512(), s1 = s0, x0 = s0, x1 = s0;
+    for (int k = 0; k < 4; ++k) {
+      const __m512i a = broadcast4(q + k * 4), b = broadcast4(q + 16 + k * 4);
+      s0 = _mm512_dpbusd_epi32(s0, w[k], a);
+      s1 = _mm512_dpbusd_epi32(s1, w[k + 4], b);
+      x0 = _mm512_dpbusd_epi32(x0, z, a);
+      x1 = _mm512_dpbusd_epi32(x1, z, b);
+    }
+    __m512 sum = _mm512_loadu_ps(acc + t * kBlockRows);
+    sum = _mm512_fmadd_ps(
+        _mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s0, x0)), sum);
+    sum = _mm512_fmadd_ps(
+        _mm512_mul_ps(scale1, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s1, x1)), sum);
+    _mm512_storeu_ps(acc + t * kBlockRows, sum);
+  }
+}
+
+PENSIEVE_AVX512 inline std::size_t column_index(const Int8Rows& x, int group, int first_token) {
+  return static_cast<std::size_t>(group) * static_cast<std::size_t>(x.n_tokens) +
+         static_cast<std::size_t>(first_token);
+}
+
 template <bool kAffine, bool kHalves>
 PENSIEVE_AVX512 void dot_panel(int zero,
                                const Int8Panel& panel,
@@ -32,41 +94,16 @@ PENSIEVE_AVX512 void dot_panel(int zero,
                                int n_tokens,
                                float* acc) {
   for (int g = 0; g < n_groups; ++g) {
-    const auto at =
-        static_cast<std::size_t>(first_group + g) * static_cast<std::size_t>(x.n_tokens) +
-        static_cast<std::size_t>(first_token);
+    const std::size_t at = column_index(x, first_group + g, first_token);
     __m512i w[8];
     for (int k = 0; k < 8; ++k) w[k] = _mm512_load_si512(panel.q + g * 512 + k * 64);
-    const __m512 scale0 = _mm512_load_ps(panel.scale + g * 32);
-    const __m512 scale1 = kHalves ? _mm512_load_ps(panel.scale + g * 32 + 16) : scale0;
-    const __m512 offset = kAffine ? _mm512_load_ps(panel.offset + g * 16) : scale0;
-    const std::int8_t* q = x.q + at * kGroupColumns;
-    for (int t = 0; t < n_tokens; ++t, q += kGroupColumns) {
-      const std::size_t i = at + static_cast<std::size_t>(t);
-      __m512 sum = _mm512_loadu_ps(acc + t * kBlockRows);
-      const __m512 x_scale = _mm512_set1_ps(x.scale[i]);
-      if constexpr (kHalves) {
-        // Q6_K: the sums of activations of 16 columns are not kept, so the zero goes in here.
-        const __m512i z = _mm512_set1_epi8(static_cast<char>(zero));
-        __m512i s0 = _mm512_setzero_si512(), s1 = s0, x0 = s0, x1 = s0;
-        for (int k = 0; k < 4; ++k) {
-          const __m512i a = broadcast4(q + k * 4), b = broadcast4(q + 16 + k * 4);
-          s0 = _mm512_dpbusd_epi32(s0, w[k], a);
-          s1 = _mm512_dpbusd_epi32(s1, w[k + 4], b);
-          x0 = _mm512_dpbusd_epi32(x0, z, a);
-          x1 = _mm512_dpbusd_epi32(x1, z, b);
-        }
-        sum = _mm512_fmadd_ps(
-            _mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s0, x0)), sum);
-        sum = _mm512_fmadd_ps(
-            _mm512_mul_ps(scale1, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s1, x1)), sum);
-      } else {
-        __m512i s = kAffine ? _mm512_setzero_si512() : _mm512_set1_epi32(-zero * x.sum[i]);
-        for (int k = 0; k < 8; ++k) s = _mm512_dpbusd_epi32(s, w[k], broadcast4(q + k * 4));
-        sum = _mm512_fmadd_ps(_mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(s), sum);
-      }
-      if constexpr (kAffine) sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(x.scaled_sum[i]), sum);
-      _mm512_storeu_ps(acc + t * kBlockRows, sum);
+    const __m512 scale = _mm512_load_ps(panel.scale + g * 32);
+    if constexpr (kHalves) {
+      multiply_halves(
+          zero, w, scale, _mm512_load_ps(panel.scale + g * 32 + 16), x, at, n_tokens, acc);
+    } else {
+      const __m512 offset = kAffine ? _mm512_load_ps(panel.offset + g * 16) : scale;
+      multiply_group<kAffine>(zero, w, scale, offset, x, at, n_tokens, acc);
     }
   }
 }
@@ -83,6 +120,70 @@ void dot_int8(const PanelFormat& format,
                    : format.affine ? dot_panel<true, false>
                                    : dot_panel<false, false>;
   run(format.zero, panel, first_group, n_groups, x, first_token, n_tokens, acc);
+}
+
+// Unpacks into registers and multiplies at once: nothing goes through memory in between.
+template <WeightType kType>
+PENSIEVE_AVX512 void product_plain(const WeightView& view,
+                                   int first_row,
+                                   int first_group,
+                                   int n_groups,
+                                   const Int8Rows& x,
+                                   int first_token,
+                                   int n_tokens,
+                                   float* acc) {
+  constexpr bool kAffine = kType != WeightType::Q4_0 && kType != WeightType::Q8_0;
+  const int zero = panel_format(kType).zero;
+  const x86::Rows rows = x86::rows_of(view, first_row);
+  alignas(32) std::uint64_t bits[8][4], more[8][4];
+  alignas(64) float scale[8][kBlockRows], offset[8][kBlockRows];
+  for (int from = 0; from < n_groups; from += 8) {
+    const int n = n_groups - from < 8 ? n_groups - from : 8;
+    x86::load_scales<kType>(
+        view, rows, first_row, first_group + from, n, bits, more, scale[0], kBlockRows, offset[0]);
+    for (int i = 0; i < n; ++i) {
+      const int g = first_group + from + i;
+      const x86::Unpacked u = x86::unpack_group<kType>(rows, g);
+      const __m512 s = _mm512_load_ps(scale[i]);
+      multiply_group<kAffine>(zero,
+                              u.w,
+                              s,
+                              kAffine ? _mm512_load_ps(offset[i]) : s,
+                              x,
+                              column_index(x, g, first_token),
+                              n_tokens,
+                              acc);
+    }
+  }
+}
+
+void product_int8(const WeightView& view,
+                  int first_row,
+                  int first_group,
+                  int n_groups,
+                  const Int8Panel& scratch,
+                  const Int8Rows& x,
+                  int first_token,
+                  int n_tokens,
+                  float* acc) {
+  if (first_row + kBlockRows <= view.rows) {
+    switch (view.type) {
+#define PENSIEVE_CASE(type)                 \
+  case WeightType::type:                    \
+    return product_plain<WeightType::type>( \
+        view, first_row, first_group, n_groups, x, first_token, n_tokens, acc)
+      PENSIEVE_CASE(Q4_0);
+      PENSIEVE_CASE(Q4_1);
+      PENSIEVE_CASE(Q8_0);
+      PENSIEVE_CASE(Mlx4);
+      PENSIEVE_CASE(Mlx8);
+#undef PENSIEVE_CASE
+      default:
+        break;
+    }
+  }
+  x86::pack_int8_512(view, first_row, first_group, n_groups, scratch);
+  dot_int8(panel_format(view.type), scratch, first_group, n_groups, x, first_token, n_tokens, acc);
 }
 
 template <int kTokens>
@@ -245,6 +346,7 @@ constexpr Kernels kAvx512Vnni{.name = "avx512vnni",
                               .quantize_row = x86::quantize_row,
                               .pack_int8 = x86::pack_int8_512,
                               .dot_int8 = dot_int8,
+                              .product_int8 = product_int8,
                               .pack_f32 = x86::pack_f32,
                               .dot_f32 = dot_f32,
                               .swiglu = swiglu,

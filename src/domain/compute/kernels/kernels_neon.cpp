@@ -240,6 +240,19 @@ void dot_int8(const PanelFormat& format,
   run(format.zero, panel, first_group, n_groups, x, first_token, n_tokens, acc);
 }
 
+void product_int8(const WeightView& view,
+                  int first_row,
+                  int first_group,
+                  int n_groups,
+                  const Int8Panel& scratch,
+                  const Int8Rows& x,
+                  int first_token,
+                  int n_tokens,
+                  float* acc) {
+  pack_int8(view, first_row, first_group, n_groups, scratch);
+  dot_int8(panel_format(view.type), scratch, first_group, n_groups, x, first_token, n_tokens, acc);
+}
+
 template <int kTokens>
 void dot_f32_tile(
     const float* panel, int n_columns, const float* x, std::size_t stride, float* acc) {
@@ -397,6 +410,7 @@ constexpr Kernels kNeon{.name = "neon",
                         .quantize_row = quantize_row,
                         .pack_int8 = pack_int8,
                         .dot_int8 = dot_int8,
+                        .product_int8 = product_int8,
                         .pack_f32 = nullptr,
                         .dot_f32 = dot_f32,
                         .swiglu = swiglu,

@@ -88,6 +88,19 @@ void dot_int8(const PanelFormat& format,
   }
 }
 
+void product_int8(const WeightView& view,
+                  int first_row,
+                  int first_group,
+                  int n_groups,
+                  const Int8Panel& scratch,
+                  const Int8Rows& x,
+                  int first_token,
+                  int n_tokens,
+                  float* acc) {
+  pack_int8(view, first_row, first_group, n_groups, scratch);
+  dot_int8(panel_format(view.type), scratch, first_group, n_groups, x, first_token, n_tokens, acc);
+}
+
 void pack_f32(const WeightView& view, int first_row, int first_group, int n_groups, float* panel) {
   for (int r = 0; r < kBlockRows; ++r) {
     const int row = std::min(first_row + r, view.rows - 1);
@@ -185,6 +198,7 @@ constexpr Kernels kScalar{.name = "scalar",
                           .quantize_row = quantize_row,
                           .pack_int8 = pack_int8,
                           .dot_int8 = dot_int8,
+                          .product_int8 = product_int8,
                           .pack_f32 = pack_f32,
                           .dot_f32 = dot_f32,
                           .swiglu = swiglu,

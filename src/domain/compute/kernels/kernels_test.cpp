@@ -230,6 +230,40 @@ TEST(DotInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
   }
 }
 
+TEST(ProductInt8, EveryVariantEqualsPackAndDotExactly) {
+  constexpr int kTokens = 3, kGroups = 24;
+  for (const Kernels* k : runnable_kernels()) {
+    for (const WeightType type : kQuantizedTypes) {
+      for (const unsigned seed : {14u, 15u}) {
+        SCOPED_TRACE(Message() << k->name << ", " << to_string(type) << ", seed " << seed);
+        const TestWeights w(type, 37, kGroups * 32, seed);
+        Rows x(kGroups * 32, kTokens);
+        for (int t = 0; t < kTokens; ++t) {
+          scalar().quantize_row(random_row(kGroups * 32, static_cast<unsigned>(t) + 60).data(),
+                                kGroups * 32,
+                                t,
+                                x.view);
+        }
+        for (const int first_row : {0, 16, 32}) {
+          Panel panel(kGroups), scratch(kGroups);
+          scalar().pack_int8(w.view, first_row, 0, kGroups, panel.view);
+          std::vector<float> expected(kTokens * 16), actual(kTokens * 16);
+          scalar().dot_int8(
+              panel_format(type), panel.view, 0, kGroups, x.view, 0, kTokens, expected.data());
+          k->product_int8(
+              w.view, first_row, 0, 16, scratch.view, x.view, 0, kTokens, actual.data());
+          k->product_int8(
+              w.view, first_row, 16, 3, scratch.view, x.view, 0, kTokens, actual.data());
+          k->product_int8(
+              w.view, first_row, 19, 5, scratch.view, x.view, 0, kTokens, actual.data());
+          EXPECT_EQ(std::memcmp(actual.data(), expected.data(), actual.size() * 4), 0)
+              << "rows from " << first_row;
+        }
+      }
+    }
+  }
+}
+
 // Against f64 over dequantised weights and the rounded activations: only f32 rounding of at most
 // 2 * 16 fused steps is left, each at most 2^-24 of the running magnitude.
 TEST(DotInt8, ScalarIsTheProductOfWhatWasStored) {

@@ -12,19 +12,27 @@
 
 namespace pensieve::compute::x86 {
 
-// Byte columns [4 j, 4 j + 4) of 16 rows in t[j], for 16 bytes at rows[r] + offset.
+// The same place in 16 consecutive rows. Base and stride, not 16 pointers: the addresses then cost
+// no loads of their own.
+struct Rows {
+  const std::byte* base;
+  std::ptrdiff_t stride;
+  const std::byte* at(int row, std::ptrdiff_t offset) const { return base + row * stride + offset; }
+};
+
+// Byte columns [4 j, 4 j + 4) of 16 rows in t[j], for 16 bytes at `offset` in each row.
 struct Columns {
   __m512i t[4];
 };
 
-PENSIEVE_AVX512 inline Columns load_columns(const std::byte* const rows[kBlockRows],
-                                            std::ptrdiff_t offset) {
+PENSIEVE_AVX512 inline Columns load_columns(const Rows& rows, std::ptrdiff_t offset) {
   __m512i z[4];  // z[i]: rows i, 4 + i, 8 + i, 12 + i, one to a 128-bit lane
   for (int i = 0; i < 4; ++i) {
-    __m512i v = _mm512_castsi128_si512(load16(rows[i] + offset));
-    v = _mm512_inserti32x4(v, load16(rows[4 + i] + offset), 1);
-    v = _mm512_inserti32x4(v, load16(rows[8 + i] + offset), 2);
-    z[i] = _mm512_inserti32x4(v, load16(rows[12 + i] + offset), 3);
+    const __m256i low = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(load16(rows.at(i, offset))), load16(rows.at(4 + i, offset)), 1);
+    const __m256i high = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(load16(rows.at(8 + i, offset))), load16(rows.at(12 + i, offset)), 1);
+    z[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
   }
   const __m512i a = _mm512_unpacklo_epi32(z[0], z[1]), b = _mm512_unpackhi_epi32(z[0], z[1]);
   const __m512i c = _mm512_unpacklo_epi32(z[2], z[3]), d = _mm512_unpackhi_epi32(z[2], z[3]);
@@ -45,56 +53,160 @@ PENSIEVE_AVX512 inline void store_columns(std::uint8_t* q, int k, __m512i v) {
   _mm512_store_si512(q + k * 64, v);
 }
 
-// The f16 numbers at rows[r] + offset as f32.
-PENSIEVE_AVX512 inline __m512 halves_at(const std::byte* const rows[kBlockRows],
-                                        std::ptrdiff_t offset) {
-  alignas(32) std::uint16_t bits[kBlockRows];
-  for (int r = 0; r < kBlockRows; ++r) bits[r] = load_u16(rows[r] + offset);
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
+// The f16 numbers at `offset` of 16 rows, as bits. Four to a word: single 2-byte stores would take
+// 16 cycles and stall the load behind them.
+inline void halves_bits(const Rows& rows, std::ptrdiff_t offset, std::uint64_t bits[4]) {
+  for (int i = 0; i < 4; ++i) {
+    bits[i] = std::uint64_t{load_u16(rows.at(4 * i, offset))} |
+              std::uint64_t{load_u16(rows.at(4 * i + 1, offset))} << 16 |
+              std::uint64_t{load_u16(rows.at(4 * i + 2, offset))} << 32 |
+              std::uint64_t{load_u16(rows.at(4 * i + 3, offset))} << 48;
+  }
+}
+PENSIEVE_AVX512 inline __m512 halves(const std::uint64_t bits[4]) {
+  return _mm512_cvtph_ps(load32(bits));
+}
+PENSIEVE_AVX512 inline __m512 halves_at(const Rows& rows, std::ptrdiff_t offset) {
+  alignas(32) std::uint64_t bits[4];
+  halves_bits(rows, offset, bits);
+  return halves(bits);
 }
 
-// The quants of one group in order; `data` lies behind the block's header of `kHeader` bytes.
-template <int kBlockBytes, int kHeader>
-PENSIEVE_AVX512 inline void nibble_group(const std::byte* const rows[kBlockRows],
-                                         int g,
-                                         std::uint8_t* q) {
-  const Columns c = load_columns(rows, static_cast<std::ptrdiff_t>(g) * kBlockBytes + kHeader);
-  for (int j = 0; j < 4; ++j) {
-    store_columns(q, j, low_nibbles(c.t[j]));
-    store_columns(q, 4 + j, high_nibbles(c.t[j]));
+// One group of 16 rows in registers: w[k] holds columns [4 k, 4 k + 4).
+struct Unpacked {
+  __m512i w[8];
+};
+
+// Formats whose groups stand alone: everything but the K-quants' super-blocks and the 5-bit types.
+template <WeightType kType>
+PENSIEVE_AVX512 inline Unpacked unpack_group(const Rows& rows, int g) {
+  constexpr bool kBytes = kType == WeightType::Q8_0 || kType == WeightType::Mlx8;
+  constexpr int kGroupBytes = kType == WeightType::Q4_0   ? 18
+                              : kType == WeightType::Q4_1 ? 20
+                              : kType == WeightType::Q8_0 ? 34
+                              : kType == WeightType::Mlx4 ? 16
+                                                          : 32;
+  constexpr int kHeader = kType == WeightType::Q4_1                                ? 4
+                          : kType == WeightType::Q4_0 || kType == WeightType::Q8_0 ? 2
+                                                                                   : 0;
+  const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(g) * kGroupBytes + kHeader;
+  Unpacked out;
+  const Columns c = load_columns(rows, offset);
+  if constexpr (kBytes) {
+    const __m512i flip = _mm512_set1_epi8(static_cast<char>(kType == WeightType::Q8_0 ? 0x80 : 0));
+    const Columns d = load_columns(rows, offset + 16);
+    for (int j = 0; j < 4; ++j) {
+      out.w[j] = _mm512_xor_si512(c.t[j], flip);
+      out.w[4 + j] = _mm512_xor_si512(d.t[j], flip);
+    }
+  } else if constexpr (kType == WeightType::Mlx4) {
+    // Element 2 i in the low, 2 i + 1 in the high nibble of byte i, so a dword holds 8 columns.
+    for (int j = 0; j < 4; ++j) {
+      const __m512i low = low_nibbles(c.t[j]), high = high_nibbles(c.t[j]);
+      // Per lane: rows 0 and 1, then rows 2 and 3, eight columns each.
+      const __m512 a = _mm512_castsi512_ps(_mm512_unpacklo_epi8(low, high));
+      const __m512 b = _mm512_castsi512_ps(_mm512_unpackhi_epi8(low, high));
+      out.w[2 * j] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+      out.w[2 * j + 1] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD));
+    }
+  } else {
+    for (int j = 0; j < 4; ++j) {
+      out.w[j] = low_nibbles(c.t[j]);
+      out.w[4 + j] = high_nibbles(c.t[j]);
+    }
+  }
+  return out;
+}
+
+// Scales and offsets of up to 8 groups from `first_group` on, [n_groups][16].
+template <WeightType kType>
+PENSIEVE_AVX512 inline void load_scales(const WeightView& view,
+                                        const Rows& rows,
+                                        int first_row,
+                                        int first_group,
+                                        int n_groups,
+                                        std::uint64_t bits[8][4],
+                                        std::uint64_t more[8][4],
+                                        float* scale,
+                                        int scale_stride,
+                                        float* offset) {
+  if constexpr (kType == WeightType::Mlx4 || kType == WeightType::Mlx8) {
+    const auto per_row = static_cast<std::size_t>(view.cols / view.group_size);
+    for (int i = 0; i < n_groups; ++i) {
+      const int g = first_group + i;
+      float* const s = scale + i * scale_stride;
+      float* const o = offset + i * kBlockRows;
+      if (i > 0 && g * kGroupColumns % view.group_size != 0) {
+        _mm512_store_ps(s, _mm512_load_ps(s - scale_stride));
+        _mm512_store_ps(o, _mm512_load_ps(o - kBlockRows));
+        continue;
+      }
+      const std::size_t at = static_cast<std::size_t>(first_row) * per_row +
+                             static_cast<std::size_t>(g * kGroupColumns / view.group_size);
+      if (view.scale_type == WeightType::F16) {
+        const auto stride = static_cast<std::ptrdiff_t>(per_row) * 2;
+        _mm512_store_ps(s,
+                        halves_at({.base = view.scales, .stride = stride},
+                                  static_cast<std::ptrdiff_t>(at) * 2));
+        _mm512_store_ps(o,
+                        halves_at({.base = view.biases, .stride = stride},
+                                  static_cast<std::ptrdiff_t>(at) * 2));
+      } else {
+        for (int r = 0; r < kBlockRows; ++r) {
+          s[r] =
+              load_scale(view.scale_type, view.scales, at + static_cast<std::size_t>(r) * per_row);
+          o[r] =
+              load_scale(view.scale_type, view.biases, at + static_cast<std::size_t>(r) * per_row);
+        }
+      }
+    }
+  } else {
+    constexpr int kBlock = kType == WeightType::Q4_0 ? 18 : kType == WeightType::Q4_1 ? 20 : 34;
+    for (int i = 0; i < n_groups; ++i) {
+      halves_bits(rows, static_cast<std::ptrdiff_t>(first_group + i) * kBlock, bits[i]);
+      if constexpr (kType == WeightType::Q4_1) {
+        halves_bits(rows, static_cast<std::ptrdiff_t>(first_group + i) * kBlock + 2, more[i]);
+      }
+    }
+    for (int i = 0; i < n_groups; ++i) {
+      _mm512_store_ps(scale + i * scale_stride, halves(bits[i]));
+      if constexpr (kType == WeightType::Q4_1)
+        _mm512_store_ps(offset + i * kBlockRows, halves(more[i]));
+    }
   }
 }
 
-PENSIEVE_AVX512 inline void byte_group(const std::byte* const rows[kBlockRows],
-                                       std::ptrdiff_t offset,
-                                       __m512i flip,
-                                       std::uint8_t* q) {
-  for (int half = 0; half < 2; ++half) {
-    const Columns c = load_columns(rows, offset + half * 16);
-    for (int j = 0; j < 4; ++j) store_columns(q, half * 4 + j, _mm512_xor_si512(c.t[j], flip));
-  }
-}
-
-// MLX: element 2 i in the low, 2 i + 1 in the high nibble of byte i, so a dword holds 8 columns.
-PENSIEVE_AVX512 inline void mlx4_group(const std::byte* const rows[kBlockRows],
-                                       int g,
-                                       std::uint8_t* q) {
-  const Columns c = load_columns(rows, static_cast<std::ptrdiff_t>(g) * 16);
-  for (int j = 0; j < 4; ++j) {
-    const __m512i low = low_nibbles(c.t[j]), high = high_nibbles(c.t[j]);
-    // Per lane: rows 0 and 1, then rows 2 and 3, eight columns each.
-    const __m512 a = _mm512_castsi512_ps(_mm512_unpacklo_epi8(low, high));
-    const __m512 b = _mm512_castsi512_ps(_mm512_unpackhi_epi8(low, high));
-    store_columns(q, 2 * j, _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88)));
-    store_columns(q, 2 * j + 1, _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD)));
+template <WeightType kType>
+PENSIEVE_AVX512 inline void pack_plain(const WeightView& view,
+                                       const Rows& rows,
+                                       int first_row,
+                                       int first_group,
+                                       int n_groups,
+                                       const Int8Panel& panel) {
+  alignas(32) std::uint64_t bits[8][4], more[8][4];
+  for (int from = 0; from < n_groups; from += 8) {
+    const int n = n_groups - from < 8 ? n_groups - from : 8;
+    load_scales<kType>(view,
+                       rows,
+                       first_row,
+                       first_group + from,
+                       n,
+                       bits,
+                       more,
+                       panel.scale + from * Int8Panel::kScalesPerGroup,
+                       Int8Panel::kScalesPerGroup,
+                       panel.offset + from * Int8Panel::kOffsetsPerGroup);
+    for (int i = from; i < from + n; ++i) {
+      const Unpacked u = unpack_group<kType>(rows, first_group + i);
+      for (int k = 0; k < 8; ++k)
+        _mm512_store_si512(panel.q + i * Int8Panel::kBytesPerGroup + k * 64, u.w[k]);
+    }
   }
 }
 
 // One super-block of Q4_K or Q5_K: eight groups.
 template <bool kFive>
-PENSIEVE_AVX512 inline void k_block(const std::byte* const rows[kBlockRows],
-                                    int block,
-                                    const Int8Panel& panel) {
+PENSIEVE_AVX512 inline void k_block(const Rows& rows, int block, const Int8Panel& panel) {
   constexpr std::ptrdiff_t kBytes = kFive ? 176 : 144;
   const std::ptrdiff_t base = block * kBytes;
   const __m512 d = halves_at(rows, base), dmin = halves_at(rows, base + 2);
@@ -102,7 +214,7 @@ PENSIEVE_AVX512 inline void k_block(const std::byte* const rows[kBlockRows],
   for (int r = 0; r < kBlockRows; ++r) {
     for (int g = 0; g < 8; ++g) {
       int s = 0, m = 0;
-      scale_and_min(rows[r] + base + 4, g, &s, &m);
+      scale_and_min(rows.at(r, base + 4), g, &s, &m);
       scale[g][r] = s;
       min[g][r] = m;
     }
@@ -139,9 +251,7 @@ PENSIEVE_AVX512 inline void k_block(const std::byte* const rows[kBlockRows],
 }
 
 // One super-block of Q6_K: eight groups in two halves of four.
-PENSIEVE_AVX512 inline void q6k_block(const std::byte* const rows[kBlockRows],
-                                      int block,
-                                      const Int8Panel& panel) {
+PENSIEVE_AVX512 inline void q6k_block(const Rows& rows, int block, const Int8Panel& panel) {
   const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(block) * 210;
   const __m512 d = halves_at(rows, base + 208);
   const Columns s = load_columns(rows, base + 192);  // 16 signed scales a row
@@ -176,119 +286,47 @@ PENSIEVE_AVX512 inline void q6k_block(const std::byte* const rows[kBlockRows],
   }
 }
 
-// Hints the lines that the next call for these rows will read.
-PENSIEVE_AVX512 inline void prefetch_rows(const std::byte* const rows[kBlockRows],
-                                          std::ptrdiff_t from,
-                                          std::ptrdiff_t bytes) {
-  for (int r = 0; r < kBlockRows; ++r) {
-    for (std::ptrdiff_t at = 0; at < bytes; at += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(rows[r] + from + at), _MM_HINT_T0);
-    }
-  }
+PENSIEVE_AVX512 inline bool stands_alone(WeightType type) {
+  return type == WeightType::Q4_0 || type == WeightType::Q4_1 || type == WeightType::Q8_0 ||
+         type == WeightType::Mlx4 || type == WeightType::Mlx8;
+}
+
+inline Rows rows_of(const WeightView& view, int first_row) {
+  return {.base = view.data + static_cast<std::size_t>(first_row) * view.row_bytes(),
+          .stride = static_cast<std::ptrdiff_t>(view.row_bytes())};
 }
 
 PENSIEVE_AVX512 inline void pack_int8_512(
     const WeightView& view, int first_row, int first_group, int n_groups, const Int8Panel& panel) {
   const bool super_blocks = view.type == WeightType::Q4_K || view.type == WeightType::Q5_K ||
                             view.type == WeightType::Q6_K;
-  if (view.type == WeightType::Q5_0 || view.type == WeightType::Q5_1 ||
-      (super_blocks && (first_group % 8 != 0 || n_groups % 8 != 0))) {
+  const bool whole = first_row + kBlockRows <= view.rows;
+  if (!whole ||
+      !(stands_alone(view.type) || (super_blocks && first_group % 8 == 0 && n_groups % 8 == 0))) {
     return pack_int8(view, first_row, first_group, n_groups, panel);
   }
-  const std::byte* rows[kBlockRows];
-  int index[kBlockRows];
-  for (int r = 0; r < kBlockRows; ++r) {
-    index[r] = first_row + r < view.rows ? first_row + r : view.rows - 1;
-    rows[r] = view.data + static_cast<std::size_t>(index[r]) * view.row_bytes();
+  const Rows rows = rows_of(view, first_row);
+  switch (view.type) {
+#define PENSIEVE_CASE(type) \
+  case WeightType::type:    \
+    return pack_plain<WeightType::type>(view, rows, first_row, first_group, n_groups, panel)
+    PENSIEVE_CASE(Q4_0);
+    PENSIEVE_CASE(Q4_1);
+    PENSIEVE_CASE(Q8_0);
+    PENSIEVE_CASE(Mlx4);
+    PENSIEVE_CASE(Mlx8);
+#undef PENSIEVE_CASE
+    default:
+      break;
   }
-  const BlockShape shape = block_shape(view.type);
-  const std::ptrdiff_t slab_bytes =
-      static_cast<std::ptrdiff_t>(n_groups) * 32 / shape.elements * shape.bytes;
-  const std::ptrdiff_t next =
-      static_cast<std::ptrdiff_t>(first_group + n_groups) * 32 / shape.elements * shape.bytes;
-  prefetch_rows(rows, next + 64, slab_bytes);
-
-  if (super_blocks) {
-    for (int block = 0; block < n_groups / 8; ++block) {
-      const Int8Panel at{.q = panel.q + block * 8 * Int8Panel::kBytesPerGroup,
-                         .scale = panel.scale + block * 8 * Int8Panel::kScalesPerGroup,
-                         .offset = panel.offset + block * 8 * Int8Panel::kOffsetsPerGroup};
-      const int b = first_group / 8 + block;
-      if (view.type == WeightType::Q4_K) k_block<false>(rows, b, at);
-      if (view.type == WeightType::Q5_K) k_block<true>(rows, b, at);
-      if (view.type == WeightType::Q6_K) q6k_block(rows, b, at);
-    }
-    return;
-  }
-  // The scales of all groups first: sixteen 2-byte stores and the 32-byte load that needs them
-  // would wait for each other inside one group, but not eight groups apart.
-  if (view.type == WeightType::Q4_0 || view.type == WeightType::Q4_1 ||
-      view.type == WeightType::Q8_0) {
-    constexpr int kMost = 16;
-    alignas(32) std::uint16_t bits[2][kMost][kBlockRows];
-    for (int from = 0; from < n_groups; from += kMost) {
-      const int n = n_groups - from < kMost ? n_groups - from : kMost;
-      for (int r = 0; r < kBlockRows; ++r) {
-        const std::byte* at =
-            rows[r] + static_cast<std::ptrdiff_t>(first_group + from) * shape.bytes;
-        for (int i = 0; i < n; ++i, at += shape.bytes) {
-          bits[0][i][r] = load_u16(at);
-          if (view.type == WeightType::Q4_1) bits[1][i][r] = load_u16(at + 2);
-        }
-      }
-      for (int i = 0; i < n; ++i) {
-        const auto* const b = reinterpret_cast<const __m256i*>(bits[0][i]);
-        _mm512_store_ps(panel.scale + (from + i) * Int8Panel::kScalesPerGroup,
-                        _mm512_cvtph_ps(_mm256_load_si256(b)));
-        if (view.type == WeightType::Q4_1) {
-          const auto* const o = reinterpret_cast<const __m256i*>(bits[1][i]);
-          _mm512_store_ps(panel.offset + (from + i) * Int8Panel::kOffsetsPerGroup,
-                          _mm512_cvtph_ps(_mm256_load_si256(o)));
-        }
-      }
-    }
-  }
-  const __m512i none = _mm512_setzero_si512(), top = _mm512_set1_epi8(static_cast<char>(0x80));
-  for (int i = 0; i < n_groups; ++i) {
-    const int g = first_group + i;
-    std::uint8_t* const q = panel.q + i * Int8Panel::kBytesPerGroup;
-    float* const scale = panel.scale + i * Int8Panel::kScalesPerGroup;
-    float* const offset = panel.offset + i * Int8Panel::kOffsetsPerGroup;
-    switch (view.type) {
-      case WeightType::Q4_0:
-        nibble_group<18, 2>(rows, g, q);
-        break;
-      case WeightType::Q4_1:
-        nibble_group<20, 4>(rows, g, q);
-        break;
-      case WeightType::Q8_0:
-        byte_group(rows, static_cast<std::ptrdiff_t>(g) * 34 + 2, top, q);
-        break;
-      default: {  // MLX: scales and biases lie in arrays of their own, one for 1, 2 or 4 groups
-        if (i > 0 && g * 32 % view.group_size != 0) {
-          _mm512_store_ps(scale, _mm512_load_ps(scale - Int8Panel::kScalesPerGroup));
-          _mm512_store_ps(offset, _mm512_load_ps(offset - Int8Panel::kOffsetsPerGroup));
-        } else {
-          const auto per_row = static_cast<std::size_t>(view.cols / view.group_size);
-          const auto column = static_cast<std::size_t>(g * 32 / view.group_size);
-          for (int r = 0; r < kBlockRows; ++r) {
-            const std::size_t at = static_cast<std::size_t>(index[r]) * per_row + column;
-            if (view.scale_type == WeightType::F16) {
-              scale[r] = half_at(view.scales + at * 2);
-              offset[r] = half_at(view.biases + at * 2);
-            } else {
-              scale[r] = load_scale(view.scale_type, view.scales, at);
-              offset[r] = load_scale(view.scale_type, view.biases, at);
-            }
-          }
-        }
-        if (view.type == WeightType::Mlx4) {
-          mlx4_group(rows, g, q);
-        } else {
-          byte_group(rows, static_cast<std::ptrdiff_t>(g) * 32, none, q);
-        }
-      }
-    }
+  for (int block = 0; block < n_groups / 8; ++block) {
+    const Int8Panel at{.q = panel.q + block * 8 * Int8Panel::kBytesPerGroup,
+                       .scale = panel.scale + block * 8 * Int8Panel::kScalesPerGroup,
+                       .offset = panel.offset + block * 8 * Int8Panel::kOffsetsPerGroup};
+    const int b = first_group / 8 + block;
+    if (view.type == WeightType::Q4_K) k_block<false>(rows, b, at);
+    if (view.type == WeightType::Q5_K) k_block<true>(rows, b, at);
+    if (view.type == WeightType::Q6_K) q6k_block(rows, b, at);
   }
 }
 
