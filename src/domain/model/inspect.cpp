@@ -77,10 +77,14 @@ std::string dumped(const Json& json, int indent) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-void add_line(std::string& text, const std::string& name, const std::string& value) {
-  constexpr std::size_t kColumn = 26;
-  text += "  " + name + std::string(name.size() < kColumn ? kColumn - name.size() : 1, ' ') +
-          value + "\n";
+constexpr std::size_t kNameColumn = 26;
+
+void add_line(std::string& text,
+              const std::string& name,
+              const std::string& value,
+              std::size_t column = kNameColumn) {
+  const std::size_t padding = name.size() < column ? column - name.size() : 1;
+  text += "  " + name + std::string(padding, ' ') + value + "\n";
 }
 
 void add_object(std::string& text, const Json& object) {
@@ -129,7 +133,11 @@ std::string inspect_text(const ModelFile& model) {
   text += "\nTokenizer\n";
   add_object(text, tokenizer_json(model.tokenizer()));
   text += "\nMetadata\n";
-  for (const auto& [key, value] : model.metadata()) add_line(text, printable(key), value);
+  std::size_t column = kNameColumn;
+  for (const auto& [key, value] : model.metadata()) {
+    column = std::max(column, std::min<std::size_t>(key.size() + 2, 2 * kNameColumn));
+  }
+  for (const auto& [key, value] : model.metadata()) add_line(text, printable(key), value, column);
   text += "\nTensors (" + std::to_string(model.tensors().size()) + ")\n";
   add_tensors(text, model.tensors());
   return text;
