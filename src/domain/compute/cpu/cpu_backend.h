@@ -20,7 +20,7 @@ namespace pensieve::compute::cpu {
 enum class Activations : std::uint8_t { Auto, Int8, F32 };
 
 struct CpuOptions {
-  int n_threads = 0;   // 0: one per physical core
+  int n_threads = 0;     // 0: one per physical core
   std::string kernel{};  // "scalar", "avx2", "avx512vnni", "neon"; "": the best
   Activations activations = Activations::Auto;
   KvType kv = KvType::Q8;  // the type `capabilities().default_kv` names and the arena is made for
