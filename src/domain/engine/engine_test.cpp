@@ -303,19 +303,22 @@ TEST(Engine, ABackendErrorEndsTheStepsRequestsAndNoOthers) {
   test.stop();
 }
 
-TEST(Engine, ALostStepEndsItsRequests) {
+TEST(Engine, ALostStepEndsItsRequestsAndLeavesNothingToReuse) {
   TestEngine test;
-  std::atomic<bool> fail{true};
+  std::atomic<int> fail_in{-1};
   test.control.on_collect = [&]() -> Result<void> {
-    if (fail.exchange(false)) return Error{ErrorKind::Internal, "timeout on the device"};
+    if (fail_in-- == 0) return Error{ErrorKind::Internal, "timeout on the device"};
     return {};
   };
   test.start();
-  const Request request = greedy(random_tokens(30, 1), 5);
-  EXPECT_EQ(test.answer(request).reason, FinishReason::Failed);
-  const Answer again = test.answer(request);
-  EXPECT_EQ(again.cached, 0) << "what a lost step left is not used again";
-  test.expect_answer(request, again);
+  for (const int steps : {0, 3}) {
+    fail_in = steps;
+    const Request request = greedy(random_tokens(30, static_cast<unsigned>(steps)), 20);
+    EXPECT_EQ(test.answer(request).reason, FinishReason::Failed);
+    const Answer again = test.answer(request);
+    EXPECT_EQ(again.cached, 0);
+    test.expect_answer(request, again);
+  }
   test.stop();
 }
 
@@ -365,6 +368,23 @@ TEST(Engine, MakesMoreRoomWhenTheBackendFindsNone) {
   }
   for (std::size_t i = 0; i < generations.size(); ++i)
     test.expect_answer(requests[i], read_all(*generations[i]));
+  test.stop();
+}
+
+// Two of three requests cannot be in one step. Whoever was preempted for it must not come back at
+// once, or no step would ever succeed.
+TEST(Engine, GetsOnWithABackendThatHasRoomForOneRequestOnly) {
+  TestEngine test;
+  test.control.on_submit = [](std::span<const compute::Step> steps) -> Result<void> {
+    if (steps.size() > 1) return Error{ErrorKind::Unavailable, "no page after all", 1};
+    return {};
+  };
+  test.start();
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (unsigned i = 0; i < 3; ++i)
+    generations.push_back(test.submit(greedy(random_tokens(100, i), 10)));
+  for (unsigned i = 0; i < 3; ++i)
+    test.expect_answer(greedy(random_tokens(100, i), 10), read_all(*generations[i]));
   test.stop();
 }
 

@@ -149,6 +149,24 @@ TEST(Scheduling, AReaderThatStaysAwayEndsAsTimeout) {
   test.stop();
 }
 
+TEST(Scheduling, WhoWaitsForAReaderThatStaysAwayIsServedThen) {
+  std::atomic<std::uint64_t> now_us{1'000'000};
+  TestEngine test;
+  test.control.options.n_pages = 8;
+  test.options.token_queue = 4;
+  test.options.clock_us = [&] { return now_us.load(); };
+  test.start();
+  const auto unread = test.submit(greedy(random_tokens(400, 1), 100));
+  while (unread->progress().output_tokens < 4) std::this_thread::yield();
+  const Request request = greedy(random_tokens(200, 2), 50);
+  const auto waiting = test.submit(request);
+  while (test.engine->stats().waiting == 0) std::this_thread::yield();
+  now_us += 121'000'000;
+  test.expect_answer(request, read_all(*waiting));
+  EXPECT_EQ(read_all(*unread).reason, FinishReason::Failed);
+  test.stop();
+}
+
 TEST(Scheduling, ARequestThatMakesProgressHasNoTimeLimit) {
   std::atomic<std::uint64_t> now_us{1'000'000};
   TestEngine test;
@@ -271,8 +289,8 @@ TEST(PrefixReuse, ManyShortRequestsDoNotPushALongPrefixOut) {
   for (unsigned i = 0; i < 40; ++i) test.answer(greedy(random_tokens(100, 100 + i), 10));
   EXPECT_EQ(test.engine->stats().idle_sequences, 4);
   EXPECT_EQ(test.answer(conversation).cached, 4999);
-  // Not for ever: conversations of its own length do.
-  for (unsigned i = 0; i < 8; ++i) test.answer(greedy(random_tokens(5000, 200 + i), 10));
+  // But not for ever, even if everyone else is shorter.
+  for (unsigned i = 0; i < 20; ++i) test.answer(greedy(random_tokens(2000, 200 + i), 10));
   EXPECT_EQ(test.answer(conversation).cached, 0);
   test.stop();
 }
@@ -319,6 +337,23 @@ TEST(Pages, ReusesAPrefixEvenWhenNoPageIsLeftToForkIt) {
   const Answer answer = test.answer(request);
   test.expect_answer(request, answer);
   EXPECT_GE(answer.cached, 448);
+  test.stop();
+}
+
+// Two fit in together, three do not, and nobody computes a token twice.
+TEST(Pages, ARequestWithoutRoomWaitsForTheOthersToFinish) {
+  TestEngine test;
+  test.control.options.n_pages = 15;
+  test.options.idle_sequences = 0;
+  test.start();
+  std::vector<Request> requests;
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (unsigned i = 0; i < 6; ++i) {
+    requests.push_back(greedy(random_tokens(300, i), 100));
+    generations.push_back(test.submit(requests.back()));
+  }
+  for (std::size_t i = 0; i < 6; ++i) test.expect_answer(requests[i], read_all(*generations[i]));
+  EXPECT_EQ(test.control.tokens_computed, 6 * (300 + 99));
   test.stop();
 }
 
