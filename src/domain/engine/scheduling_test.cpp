@@ -303,6 +303,14 @@ TEST(PrefixReuse, RepeatedRequestsKeepOneSequence) {
   test.stop();
 }
 
+TEST(PrefixReuse, ALongerAnswerTakesThePlaceOfAShorterOne) {
+  TestEngine test;
+  test.start();
+  for (const int n_answer : {10, 30, 20}) test.answer(greedy(random_tokens(100, 1), n_answer));
+  EXPECT_EQ(test.engine->stats().idle_sequences, 1);
+  test.stop();
+}
+
 TEST(PrefixReuse, NothingIsKeptWhereNothingMayBe) {
   TestEngine test;
   test.options.idle_sequences = 0;
@@ -355,6 +363,29 @@ TEST(Pages, ARequestWithoutRoomWaitsForTheOthersToFinish) {
   for (std::size_t i = 0; i < 6; ++i) test.expect_answer(requests[i], read_all(*generations[i]));
   EXPECT_EQ(test.control.tokens_computed, 6 * (300 + 99));
   test.stop();
+}
+
+// Four prompts of 10 pages fit into 16 together, as nine pages are the same.
+TEST(Pages, SharedPagesCountOnce) {
+  GatedEngine test;
+  test.control.options.n_pages = 16;
+  test.options.idle_sequences = 0;
+  test.start();
+  test.gate.close();
+  const Tokens shared = random_tokens(576, 1);
+  std::vector<Request> requests;
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (TokenId i = 0; i < 4; ++i) {
+    requests.push_back(greedy(joined(shared, {i, i, i}), 50));
+    generations.push_back(test.submit(requests.back()));
+    if (i == 0) test.gate.wait_for_arrivals(1);
+  }
+  test.gate.open();
+  for (std::size_t i = 0; i < 4; ++i) test.expect_answer(requests[i], read_all(*generations[i]));
+  test.engine.reset();
+  std::size_t widest = 0;
+  for (const auto& rows : test.log.steps) widest = std::max(widest, rows.size());
+  EXPECT_EQ(widest, 4u);
 }
 
 // Each of eight answers needs 10 of 24 pages in the end, but starts with 2 and the allowance.
