@@ -91,7 +91,7 @@ Result<std::unique_ptr<ModelFile>> ModelFile::open(const std::string& path,
 }
 
 Result<std::unique_ptr<ModelFile>> ModelFile::from_memory(std::span<const std::byte> bytes,
-                                                          std::string name,
+                                                          const std::string& name,
                                                           Accountant& accountant) {
   PENSIEVE_TRY(auto reservation, accountant.reserve(MemoryUse::Weights, bytes.size()));
   auto model = read_gguf_model(bytes, name);

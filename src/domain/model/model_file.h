@@ -56,7 +56,7 @@ class ModelFile {
   // A GGUF image that already lies in memory (the embedded model). `bytes` outlives the object and
   // starts at a multiple of 8.
   static Result<std::unique_ptr<ModelFile>> from_memory(std::span<const std::byte> bytes,
-                                                        std::string name,
+                                                        const std::string& name,
                                                         Accountant& accountant);
 
   virtual ~ModelFile() = default;

@@ -144,7 +144,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool key(string_t& name) override {
-    if (place_ == Place::Name) return start_entry(std::move(name));
+    if (place_ == Place::Name) return start_entry(name);
     if (place_ == Place::MetadataKey) {
       if (found.metadata.size() >= kMaxSafetensorsMetadata) {
         return refuse(" has too many fields");
@@ -208,7 +208,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     return false;
   }
 
-  bool start_entry(std::string name) {
+  bool start_entry(const std::string& name) {
     tensor_ = {};
     tensor_.entry_offset = offset() - std::min<std::uint64_t>(offset(), name.size() + 2);
     seen_[0] = seen_[1] = seen_[2] = false;
