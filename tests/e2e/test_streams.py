@@ -8,7 +8,7 @@ from pensieve import Collected, at_once, endless, reference_cases, user
 
 CASES = {c["name"]: c for c in reference_cases()}
 # Eight prompts of 5 to 521 tokens; the longer ones span several pages and share a prefix.
-EIGHT = ["hello", "plain-find", "count", "title", "tool-ls", "tool-result", "tool-write", "tool-error"]
+EIGHT = ["hello", "plain-find", "sum", "title", "echo", "tool-ls", "tool-result", "tool-error"]
 SLOTS = 10
 PLACE_FREE_S = 0.25
 
@@ -46,18 +46,18 @@ def test_alone_or_with_seven_others_cold_or_cached_the_text_is_the_same(start):
 
 
 def conversations():
-    """Histories of one to four turns that share beginnings of every length, as an agent sends them."""
+    """Histories of one to three turns that share beginnings of every length, as an agent sends them."""
     rng = random.Random(3)
     asks = ["list the files in src", "count to 5", "what is 3 + 4?", "find all python files", "who are you?"]
     told = ["```bash\nls src\n```\nThis lists files.", "1, 2, 3, 4, 5", "3 + 4 = 7", "Done.", "I am a small model."]
     requests = []
     for system in ("You are a helpful assistant.", "You are an agent. " + "Be careful with files. " * 20):
-        for _ in range(4):
+        for _ in range(3):
             messages = []
-            for turn in range(4):
+            for _ in range(3):
                 k = rng.randrange(len(asks))
                 messages.append({"role": "user", "content": asks[k]})
-                requests.append(user("", max_tokens=24, system=system) | {"messages": list(messages)})
+                requests.append(user("", max_tokens=12, system=system) | {"messages": list(messages)})
                 messages.append({"role": "assistant", "content": told[k]})
     return requests
 
