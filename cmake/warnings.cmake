@@ -25,7 +25,7 @@ if(PENSIEVE_SANITIZE)
   add_compile_options(-fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PENSIEVE_SANITIZE})
 else()
-  # RELIABILITY: position independent, full RELRO, stack protector, fortified libc.
+  # Hardening: position independent, full RELRO, stack protector, fortified libc.
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
   include(CheckPIESupported)
   check_pie_supported(LANGUAGES CXX)

@@ -107,6 +107,19 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
                 options.allow_remote,
                 "Let --host be an address other machines can reach")
       ->group("Server");
+  app->add_option(
+         "--allow-host",
+         options.allowed_hosts,
+         "A name clients may call this server by, beside localhost and --host (repeatable)")
+      ->type_name("NAME")
+      ->allow_extra_args(false)
+      ->group("Server");
+  app->add_option("--allow-origin",
+                  options.allowed_origins,
+                  "A page that may call from a browser: https://name:port (repeatable)")
+      ->type_name("ORIGIN")
+      ->allow_extra_args(false)
+      ->group("Server");
 }
 
 void add_ask(CLI::App& app, Options& options, Words& words) {

@@ -38,6 +38,8 @@ struct Options {
   std::string host = "127.0.0.1";
   int port = 7777;
   bool allow_remote = false;
+  std::vector<std::string> allowed_hosts;    // names beyond localhost that a Host header may hold
+  std::vector<std::string> allowed_origins;  // pages that may call from a browser
 
   // ask
   std::string prompt;  // "-": standard input

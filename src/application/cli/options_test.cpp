@@ -60,6 +60,18 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
   EXPECT_EQ(taken({"--activations", "f32"}).activations, compute::cpu::Activations::F32);
 }
 
+TEST(CommandLine, TakesSeveralNamesAndOriginsOneByOne) {
+  const Options options = taken({"--allow-host",
+                                 "a.lan",
+                                 "skip",
+                                 "--allow-host=b.lan:8443",
+                                 "--allow-origin",
+                                 "https://x.lan"});
+  EXPECT_EQ(options.allowed_hosts, (std::vector<std::string>{"a.lan", "b.lan:8443"}));
+  EXPECT_EQ(options.allowed_origins, std::vector<std::string>{"https://x.lan"});
+  EXPECT_EQ(options.mode, ModelMode::Skip);
+}
+
 TEST(CommandLine, TakesTheSubcommands) {
   const Options ask = taken({"ask", "show all files", "--model", "tiny", "--max-tokens", "7"});
   EXPECT_EQ(ask.command, Command::Ask);

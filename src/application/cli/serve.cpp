@@ -115,6 +115,8 @@ Result<int> serve_until_a_signal(const Options& options) {
   listen.host = options.host;
   listen.port = options.port;
   listen.token = token.value;
+  listen.allowed_hosts = options.allowed_hosts;
+  listen.allowed_origins = options.allowed_origins;
   server::ServerInfo info;
   info.model_id = id_of(name);
   info.display_name = name;
