@@ -21,6 +21,20 @@ std::size_t aligned(std::size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
 
+// Asks for this slab's share of the next block of 16 rows. The kernel walks 16 rows side by side,
+// more streams than the hardware follows; the next block lies in one piece behind them, so its
+// lines can be asked for in order, one block (27 KiB for 3,072 columns of Q4_0) ahead of their use.
+void prefetch_next_block(const WeightView& w, int first_row, int group, int n_groups) {
+  const int next = first_row + kBlockRows;
+  if (next + kBlockRows > w.rows) return;
+  const std::size_t block_bytes = w.row_bytes() * kBlockRows;
+  const auto all_groups = static_cast<std::size_t>(w.cols / kGroupColumns);
+  const std::byte* const block = w.data + static_cast<std::size_t>(next) * w.row_bytes();
+  const std::size_t begin = block_bytes * static_cast<std::size_t>(group) / all_groups;
+  const std::size_t end = block_bytes * static_cast<std::size_t>(group + n_groups) / all_groups;
+  for (std::size_t at = begin / 64 * 64; at < end; at += 64) __builtin_prefetch(block + at, 0, 2);
+}
+
 Result<void> check_shapes(const ModelWeights& weights) {
   const HyperParameters& h = weights.hyper;
   const auto refuse = [](const std::string& what) {
@@ -185,14 +199,15 @@ void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out
   // With one tile of tokens nothing is kept; with several the whole panel is packed once.
   const bool keep_panel = n_rows > kTileTokens;
 
-  // Four blocks of 16 rows an item: long enough to be worth handing out, short enough to balance.
-  constexpr int kItemBlocks = 4;
   const int n_blocks = (w.rows + kBlockRows - 1) / kBlockRows;
-  const int n_items = (n_blocks + kItemBlocks - 1) / kItemBlocks;
+  // Blocks of 16 rows to an item: few enough that each thread takes at least eight items and a slow
+  // one holds nobody up, and up to 16 so that a block asked for ahead is mostly used by who asked.
+  const int item_blocks = std::clamp(n_blocks / (pool_->size() * 8), 1, 16);
+  const int n_items = (n_blocks + item_blocks - 1) / item_blocks;
   pool_->run(n_items, [&](int item, int thread) {
     std::byte* mine = thread_scratch_.data() + static_cast<std::size_t>(thread) * layout_.total;
     auto* const acc = reinterpret_cast<float*>(mine + layout_.acc);
-    for (int block = item * kItemBlocks; block < std::min(n_blocks, (item + 1) * kItemBlocks);
+    for (int block = item * item_blocks; block < std::min(n_blocks, (item + 1) * item_blocks);
          ++block) {
       const int first_row = block * kBlockRows;
       for (int tile = 0; tile < n_rows; tile += kTileTokens) {
@@ -209,6 +224,7 @@ void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out
                                   .offset = reinterpret_cast<float*>(mine + layout_.panel_offset) +
                                             at * Int8Panel::kOffsetsPerGroup};
             if (!keep_panel) {
+              prefetch_next_block(w, first_row, g, slab);
               kernels_->product_int8(w, first_row, g, slab, panel, int8_, 0, n, acc);
               continue;
             }
