@@ -251,8 +251,9 @@ def user(text, max_tokens=96, **more):
 
 
 def endless(i):
-    """A request that keeps its place: hot sampling wanders on, and only max_tokens ends it."""
-    return user("count to %d" % (20 + i), max_tokens=3000, temperature=2.0, seed=i)
+    """A request that keeps its place for well over a thousand tokens: the end token stands in the
+    prompt as well, so the penalty puts it behind every token that has not been said."""
+    return user("count to %d" % (20 + i), max_tokens=3000, repetition_penalty=100.0)
 
 
 TURN = re.compile(r"<\|(system|user|assistant)\|>\n(.*?)<\|end\|>\n", re.S)

@@ -1,24 +1,27 @@
 """After 500 mixed requests the process is what it was: anonymous memory, open files, threads."""
 import random
 import sys
+from pathlib import Path
 
 import pytest
 
-from pensieve import Collected, eventually, request, user
+from pensieve import BINARY, Collected, eventually, request, user
 
 if not sys.platform.startswith("linux"):
     pytest.skip("reads /proc", allow_module_level=True)
 
 WORDS = "list the files in src find all python files count to three what does this do hello".split()
-# Two of the kernel's 2 MiB pages: the allocator's arenas end somewhere. A leak of 10 KiB per request
-# would be seen.
-ALLOWED_GROWTH_KIB = 4 * 1024
+LONGEST = 40          # words; what a conversation may take of the KV arena
+IDLE_SEQUENCES = 16   # finished ones that are kept for their prefix
+# Without a sanitizer 1,100 requests were measured to add 44 KiB. The address sanitizer's allocator
+# gives every size class a region of its own, which fills slowly: 2.9 MiB after 500.
+ALLOWED_GROWTH_KIB = 4 * 1024 if b"__asan_init" in Path(BINARY).read_bytes() else 512
 
 
 def one_request(server, rng):
     """Answers plain and streamed, every refusal, and clients that leave."""
     kind = rng.randrange(10)
-    text = " ".join(rng.choices(WORDS, k=rng.choice([3, 8, 80])))
+    text = " ".join(rng.choices(WORDS, k=rng.choice([3, 8, LONGEST])))
     body = user(text, max_tokens=rng.randint(1, 4))
     if kind <= 2:
         assert server.post(body).status == 200
@@ -35,14 +38,17 @@ def one_request(server, rng):
     elif kind == 8:
         assert server.get("/v1/models/no-such-model").status == 404
     else:
-        assert server.post({**body, "messages": [{"role": "user", "content": "x" * 200_000}]}).status in (200, 400)
+        beyond = [{"role": "user", "content": "q7" * 10_000}]  # the window is 2,048 tokens
+        assert server.post({**body, "messages": beyond}).status == 400
 
 
 def test_five_hundred_mixed_requests_leave_nothing_behind(start):
     server = start("--context", 2048)
     rng = random.Random(7)
     files, threads = server.open_files(), server.status("Threads")
-    for _ in range(200):  # caches and arenas reach their size
+    for _ in range(2 * IDLE_SEQUENCES):  # the arena's pages are touched as far as they ever will be
+        server.post(user(" ".join(rng.choices(WORDS, k=LONGEST + 10)), max_tokens=4))
+    for _ in range(100):
         one_request(server, rng)
     before = server.status("RssAnon")
     for _ in range(500):
