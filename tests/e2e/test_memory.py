@@ -11,7 +11,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("reads /proc", allow_module_level=True)
 
 WORDS = "list the files in src find all python files count to three what does this do hello".split()
-LONGEST = 40          # words; what a conversation may take of the KV arena
+LONGEST = 12          # words; what a conversation may take of the KV arena
 IDLE_SEQUENCES = 16   # finished ones that are kept for their prefix
 # Without a sanitizer 1,100 requests were measured to add 44 KiB. The address sanitizer's allocator
 # gives every size class a region of its own, which fills slowly: 2.9 MiB after 500.
@@ -21,7 +21,7 @@ ALLOWED_GROWTH_KIB = 4 * 1024 if b"__asan_init" in Path(BINARY).read_bytes() els
 def one_request(server, rng):
     """Answers plain and streamed, every refusal, and clients that leave."""
     kind = rng.randrange(10)
-    text = " ".join(rng.choices(WORDS, k=rng.choice([3, 8, LONGEST])))
+    text = " ".join(rng.choices(WORDS, k=rng.choice([2, 5, LONGEST])))
     body = user(text, max_tokens=rng.randint(1, 4))
     if kind <= 2:
         assert server.post(body).status == 200
