@@ -83,7 +83,15 @@ class Server:
         return int(re.search(r"^%s:\s+(\d+)" % field, text, re.M).group(1))
 
     def open_files(self):
-        return len(os.listdir("/proc/%d/fd" % self.pid))
+        """How many descriptors are open once that has not changed for half a second: the server sees a
+        client's end of a connection a little after the client does."""
+        last, since = None, time.monotonic()
+        while time.monotonic() - since < 0.5:
+            now = len(os.listdir("/proc/%d/fd" % self.pid))
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.02)
+        return last
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
