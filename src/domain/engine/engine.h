@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -45,12 +46,37 @@ struct EngineOptions {
   std::function<std::uint64_t()> clock_us = nullptr;
 };
 
+// What an answer may be made of, from its first token on. Made, called and destroyed on the engine
+// thread, between two steps: a call may take microseconds, not milliseconds.
+class Constraint {
+ public:
+  virtual ~Constraint() = default;
+
+  // The tokens that may come next, stop tokens among them, as bits of `mask` ((vocabulary + 31) /
+  // 32 words, all overwritten); or false: every token may, and `mask` is as it was. Without a
+  // single bit the answer ends here. `n_left` >= 1: tokens the answer may still have, this one
+  // included.
+  virtual bool allowed(std::span<std::uint32_t> mask, int n_left) = 0;
+
+  // The answer went on with `token`, which was allowed. Not called for stop tokens.
+  virtual void accept(TokenId token) = 0;
+
+  // Appends tokens to `tokens` that are the only ones that can come next, at most `limit`, and goes
+  // on with them. They are computed without being sampled.
+  virtual void force(std::vector<TokenId>& tokens, int limit) = 0;
+
+  // Whether nothing but the end can come.
+  virtual bool complete() const = 0;
+};
+
 struct Request {
   std::vector<TokenId> prompt;  // at least one token
   int max_tokens = 0;           // >= 1; clamped to what the window leaves (then: ContextFull)
   compute::SamplingParameters sampling;
   std::vector<TokenId> stop_tokens;  // ends the answer; not given out as text
   std::string group;                 // session id of the client, for fairness and logs only
+  // Called once, when the engine accepts the request; none: every token may come.
+  std::function<std::unique_ptr<Constraint>()> make_constraint = nullptr;
 };
 
 enum class FinishReason { StopToken, MaxTokens, ContextFull, Cancelled, Failed };

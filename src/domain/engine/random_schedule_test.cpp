@@ -107,7 +107,11 @@ class RandomSchedule {
     Client client;
     client.request = greedy(prompt(), pick(1, 300));
     if (pick(0, 1) == 0) client.request.sampling = {.temperature = 1, .seed = random_()};
-    if (pick(0, 2) == 0) client.request.stop_tokens = {pick(0, 49)};
+    if (pick(0, 2) == 0) {
+      client.request.stop_tokens = {pick(0, 49)};
+    } else if (pick(0, 1) == 0) {  // the made-up grammar knows no stop tokens
+      client.request = constrained(std::move(client.request), random_(), 50);
+    }
     const int n_prompt = static_cast<int>(client.request.prompt.size());
     const int asked = n_prompt + std::min(client.request.max_tokens, window_ - n_prompt);
     const int original = test_.options.original_context_length;

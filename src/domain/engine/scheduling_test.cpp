@@ -2,6 +2,7 @@
 // request changes another's text, and each rule of who waits for whom is seen in the steps.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <thread>
 
 #include "domain/engine/engine.h"
@@ -426,6 +427,86 @@ TEST(Pages, AFullSequenceTableIsNoError) {
     generations.push_back(test.submit(requests.back()));
   }
   for (std::size_t i = 0; i < 6; ++i) test.expect_answer(requests[i], read_all(*generations[i]));
+  test.stop();
+}
+
+// ---- constraints
+
+TEST(Constraints, AnAnswerIsMadeOfAllowedTokensAlone) {
+  TestEngine test;
+  test.start();
+  int ended_early = 0;
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    const Request request = constrained(greedy(random_tokens(30, seed), 200), seed, 100);
+    const Answer answer = test.answer(request);
+    test.expect_answer(request, answer);
+    if (answer.reason == FinishReason::StopToken) ++ended_early;
+  }
+  EXPECT_GT(ended_early, 30);
+  test.stop();
+}
+
+// One long forced stretch: the answer is computed in chunks, not token by token, and a stream
+// beside it keeps its row in every step.
+TEST(Constraints, ForcedTokensAreComputedTogether) {
+  class Forcing final : public Constraint {
+   public:
+    bool allowed(std::span<std::uint32_t> mask, int) override {
+      if (n_ == 0) return false;
+      std::fill(mask.begin(), mask.end(), 0u);
+      mask[0] = 1u << (n_ % 7);
+      return true;
+    }
+    void accept(TokenId) override { ++n_; }
+    void force(Tokens& tokens, int limit) override {
+      while (static_cast<int>(tokens.size()) < limit && n_ < 120) {
+        tokens.push_back(static_cast<TokenId>(n_ % 7));
+        ++n_;
+      }
+    }
+    bool complete() const override { return n_ >= 120; }
+
+   private:
+    int n_ = 0;
+  };
+  GatedEngine test;
+  test.start();
+  test.gate.close();
+  const Request beside = greedy(random_tokens(20, 1), 60);
+  Request forced = greedy(random_tokens(20, 2), 200);
+  forced.make_constraint = [] { return std::make_unique<Forcing>(); };
+  const auto a = test.submit(beside);
+  const auto b = test.submit(forced);
+  test.gate.open();
+  test.expect_answer(beside, read_all(*a));
+  const Answer answer = read_all(*b);
+  EXPECT_EQ(answer.reason, FinishReason::StopToken);
+  EXPECT_EQ(answer.tokens.size(), 120u);
+  for (std::size_t i = 1; i < answer.tokens.size(); ++i) {
+    EXPECT_EQ(answer.tokens[i], static_cast<TokenId>(i % 7));
+  }
+  test.engine.reset();
+
+  // Behind the first sampled token 119 were forced; what is computed of them took few steps.
+  std::map<compute::SequenceId, int> n_steps;
+  for (const auto& rows : test.log.steps)
+    for (const auto& row : rows) ++n_steps[row.sequence];
+  ASSERT_EQ(n_steps.size(), 2u);
+  const int fewer = std::min(n_steps.begin()->second, n_steps.rbegin()->second);
+  EXPECT_LE(fewer, 1 + 120 / 32 + 1);
+  EXPECT_LE(test.log.steps.size(), 63u);
+}
+
+// A reader that lags: forced tokens never overfill its queue.
+TEST(Constraints, ForcedTokensWaitForTheReader) {
+  TestEngine test;
+  test.options.token_queue = 3;
+  test.start();
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    const Request request = constrained(greedy(random_tokens(10, seed), 150), seed, 100);
+    test.expect_answer(request, test.answer(request));
+  }
   test.stop();
 }
 

@@ -43,6 +43,55 @@ inline Request greedy(Tokens prompt, int max_tokens, Tokens stop_tokens = {}) {
   return request;
 }
 
+// A made-up grammar that depends on every token of the answer so far: now and then everything may
+// come, a part of the vocabulary, one token alone, nothing, or the end.
+class FakeConstraint final : public Constraint {
+ public:
+  FakeConstraint(std::uint64_t seed, int vocab) : state_(mixed(seed)), vocab_(vocab) {}
+
+  bool allowed(std::span<std::uint32_t> mask, int n_left) override {
+    EXPECT_GE(n_left, 1);
+    EXPECT_EQ(mask.size(), (static_cast<std::size_t>(vocab_) + 31) / 32);
+    if (state_ % 4 > 1) return false;
+    std::fill(mask.begin(), mask.end(), 0u);
+    for (int token = 0; token < vocab_; ++token) {
+      const bool fits = forces() ? token == forced_token() : may_come(token);
+      if (fits) mask[static_cast<std::size_t>(token) / 32] |= 1u << (token % 32);
+    }
+    return true;
+  }
+  void accept(TokenId token) override { state_ = mixed(state_ + static_cast<unsigned>(token) + 1); }
+  void force(Tokens& tokens, int limit) override {
+    while (static_cast<int>(tokens.size()) < limit && forces() && !complete()) {
+      tokens.push_back(forced_token());
+      accept(tokens.back());
+    }
+  }
+  bool complete() const override { return state_ % 97 == 0; }
+
+ private:
+  static std::uint64_t mixed(std::uint64_t value) {
+    value *= 0x9e3779b97f4a7c15u;
+    return value ^ (value >> 29);
+  }
+  bool forces() const { return state_ % 4 == 0; }
+  TokenId forced_token() const {
+    return static_cast<TokenId>(mixed(state_) % static_cast<unsigned>(vocab_));
+  }
+  // Behind some texts, none may.
+  bool may_come(int token) const {
+    return mixed(state_ + static_cast<unsigned>(token)) % 8 == 0 && state_ % 53 != 0;
+  }
+
+  std::uint64_t state_;
+  int vocab_;
+};
+
+inline Request constrained(Request request, std::uint64_t seed, int vocab) {
+  request.make_constraint = [seed, vocab] { return std::make_unique<FakeConstraint>(seed, vocab); };
+  return request;
+}
+
 // An answer as read to its end.
 struct Answer {
   Tokens tokens;
@@ -85,7 +134,14 @@ inline Answer model_answer(const Request& request,
   Answer answer;
   Tokens text = request.prompt;
   const int room = window - static_cast<int>(request.prompt.size());
+  const auto constraint =
+      request.make_constraint ? request.make_constraint() : std::unique_ptr<Constraint>();
+  std::vector<std::uint32_t> mask((static_cast<std::size_t>(vocab) + 31) / 32);
   for (int i = 0;; ++i) {
+    if (i > 0 && constraint && constraint->complete()) {
+      answer.reason = FinishReason::StopToken;
+      return answer;
+    }
     if (i == request.max_tokens) {
       answer.reason = FinishReason::MaxTokens;
       return answer;
@@ -94,13 +150,24 @@ inline Answer model_answer(const Request& request,
       answer.reason = FinishReason::ContextFull;
       return answer;
     }
-    const TokenId token = fake_next_token(text, rope, request.sampling, vocab);
-    if (std::count(request.stop_tokens.begin(), request.stop_tokens.end(), token) > 0) {
+    const int left = std::min(request.max_tokens, room) - i;
+    const bool masked = constraint && constraint->allowed(mask, left);
+    const bool dead_end = masked && std::count(mask.begin(), mask.end(), 0u) ==
+                                        static_cast<std::ptrdiff_t>(mask.size());
+    const TokenId token = dead_end
+                              ? kNoToken
+                              : fake_next_token(text,
+                                                rope,
+                                                request.sampling,
+                                                vocab,
+                                                masked ? mask : std::span<const std::uint32_t>());
+    if (dead_end || std::count(request.stop_tokens.begin(), request.stop_tokens.end(), token) > 0) {
       answer.reason = FinishReason::StopToken;
       return answer;
     }
     text.push_back(token);
     answer.tokens.push_back(token);
+    if (constraint) constraint->accept(token);
   }
 }
 

@@ -31,11 +31,13 @@ struct FakeOptions {
   int vocab = 100;
 };
 
-// The model: what follows `tokens`. A draw changes the text with the seed, temperature 0 does not.
+// The model: what follows `tokens`, among the tokens that `allowed` has a bit for, if it is not
+// empty. A draw changes the text with the seed, temperature 0 does not.
 inline TokenId fake_next_token(std::span<const TokenId> tokens,
                                compute::RopeVariant rope,
                                const compute::SamplingParameters& sampling,
-                               int vocab) {
+                               int vocab,
+                               std::span<const std::uint32_t> allowed = {}) {
   std::uint64_t hash = 0xcbf29ce484222325u + static_cast<std::uint64_t>(rope);
   const auto mix = [&](std::uint64_t value) {
     hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
@@ -43,7 +45,14 @@ inline TokenId fake_next_token(std::span<const TokenId> tokens,
   };
   for (const TokenId token : tokens) mix(static_cast<std::uint64_t>(token) + 1);
   if (sampling.temperature > 0) mix(sampling.seed * 2 + 1);
-  return static_cast<TokenId>(hash % static_cast<std::uint64_t>(vocab));
+  if (allowed.empty()) return static_cast<TokenId>(hash % static_cast<std::uint64_t>(vocab));
+  std::vector<TokenId> choices;
+  for (TokenId token = 0; token < vocab; ++token) {
+    const auto bit = static_cast<std::uint32_t>(token);
+    if ((allowed[bit / 32] >> (bit % 32) & 1) != 0) choices.push_back(token);
+  }
+  EXPECT_FALSE(choices.empty()) << "a mask without a bit";
+  return choices.empty() ? 0 : choices[hash % choices.size()];
 }
 
 // What a test sees and steers from outside; it outlives the backend. Any thread.
@@ -270,10 +279,11 @@ class FakeBackend final : public compute::Backend {
     std::vector<TokenId> kv;  // from the pages, not from the list of tokens
     for (std::size_t i = 0; i < s.tokens.size(); ++i)
       kv.push_back(pages_[s.pages[i / compute::kPageTokens]].kv[i % compute::kPageTokens]);
-    return {.sequence = step.sequence,
-            .token = fake_next_token(kv, s.rope, *step.sample, control_.options.vocab),
-            .logprob = -1.0f,
-            .logits = {}};
+    return {
+        .sequence = step.sequence,
+        .token = fake_next_token(kv, s.rope, *step.sample, control_.options.vocab, step.allowed),
+        .logprob = -1.0f,
+        .logits = {}};
   }
 
   std::size_t take_page() {

@@ -19,6 +19,11 @@ bool EventQueue::has_room() {
   return false;
 }
 
+int EventQueue::room() {
+  const std::lock_guard lock(mutex_);
+  return max_tokens_ - tokens_;
+}
+
 void EventQueue::push(TokenEvent&& event) {
   {
     const std::lock_guard lock(mutex_);

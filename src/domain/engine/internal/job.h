@@ -28,7 +28,10 @@ class EventQueue {
   // rings the desk's bell.
   bool has_room();
 
-  // REQUIRES: has_room() for a Token; one Started and one Finished in all.
+  // How many more tokens may be pushed.
+  int room();
+
+  // REQUIRES: room for a Token; one Started and one Finished in all.
   void push(TokenEvent&& event);
 
   struct Popped {

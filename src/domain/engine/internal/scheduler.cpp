@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <new>
 #include <string>
 #include <utility>
@@ -31,6 +32,10 @@ constexpr int kChunkRows = 16;
 // compute faster, and only cancellation and joining wait for them.
 constexpr int kAloneFactor = 5;
 constexpr int kAloneMinimum = 64;
+
+// Tokens that a constraint forces at once. They are computed like a chunk of prefill, in one step,
+// and streams beside them should hardly notice.
+constexpr int kForcedTokens = 32;
 
 // Without the bell, stuck requests are looked at this often.
 constexpr std::chrono::milliseconds kLookAgain{100};
@@ -98,7 +103,12 @@ void Scheduler::accept() {
     entries_.push_back(std::move(entry));
     counters_.requests += 1;
     counters_.prompt_tokens += prompt.size();
-    if (Entry& accepted = *entries_.back(); accepted.job->max_answer == 0) {
+    Entry& accepted = *entries_.back();
+    if (const auto& make = accepted.job->request.make_constraint) {
+      accepted.constraint = make();
+      accepted.allowed.resize((static_cast<std::size_t>(capabilities_.vocab) + 31) / 32);
+    }
+    if (accepted.job->max_answer == 0) {
       accepted.job->events.push({.kind = TokenEvent::Kind::Started});
       finish(accepted, FinishReason::ContextFull);  // the prompt alone fills the window
     }
@@ -177,8 +187,7 @@ bool Scheduler::waits_for_leader(Entry& entry, const SequencePool::Prefix& prefi
 }
 
 int Scheduler::pages_to_reserve(const Entry& entry) const {
-  const int answered = static_cast<int>(entry.tokens.size() - entry.job->request.prompt.size());
-  const int left = entry.job->max_answer - answered;
+  const int left = entry.job->max_answer - answered(entry);
   return pages_for(static_cast<int>(entry.tokens.size()) + std::min(left, kAnswerAllowance));
 }
 
@@ -223,10 +232,16 @@ void Scheduler::plan() {
     if (running(*entry)) entry->paused = !entry->job->events.has_room();
   }
 
-  // Oldest first: whoever cannot get pages preempts from the young end.
+  // Oldest first: whoever cannot get pages preempts from the young end. One row is everybody's due,
+  // forced tokens share what is left.
   int rows = 0;
-  for (const auto& entry : entries_)
-    if (running(*entry) && !entry->paused && pending(*entry) == 1) plan_entry(*entry, 1);
+  int more = capabilities_.max_tokens - n_running();
+  for (const auto& entry : entries_) {
+    if (!running(*entry) || entry->paused || !decodes(*entry)) continue;
+    const int forced = std::min(pending(*entry) - 1, more);
+    more -= forced;
+    plan_entry(*entry, 1 + forced);
+  }
   for (const auto& entry : entries_) rows += entry->planned;
   if (Entry* entry = next_to_prefill(); entry != nullptr && rows < capabilities_.max_tokens) {
     last_prefilled_ = entry->number;
@@ -239,13 +254,33 @@ void Scheduler::plan() {
     const auto begin = static_cast<std::size_t>(pool_.length(entry->sequence));
     const auto n_tokens = static_cast<std::size_t>(entry->planned);
     const bool last = begin + n_tokens == entry->tokens.size();
+    const bool masked = last && mask(*entry);
+    if (masked && std::all_of(entry->allowed.begin(), entry->allowed.end(), std::logical_not<>())) {
+      finish(*entry, FinishReason::StopToken);  // no token may come
+      continue;
+    }
     planned_.push_back(entry.get());
     steps_.push_back({.sequence = pool_.id(entry->sequence),
                       .tokens = std::span(entry->tokens).subspan(begin, n_tokens),
                       .sample = last ? &entry->job->request.sampling : nullptr,
-                      .allowed = {},
+                      .allowed = masked ? std::span<const std::uint32_t>(entry->allowed)
+                                        : std::span<const std::uint32_t>(),
                       .return_logits = false});
   }
+}
+
+// Whether the prompt is there, so that what is left are the last token and forced ones.
+bool Scheduler::decodes(const Entry& entry) const {
+  const int n_prompt = static_cast<int>(entry.job->request.prompt.size());
+  const int n_pending = pending(entry);
+  return n_pending == 1 ||
+         (n_pending <= 1 + kForcedTokens && pool_.length(entry.sequence) >= n_prompt);
+}
+
+// Whether entry.allowed holds what the entry's next token may be.
+bool Scheduler::mask(Entry& entry) {
+  return entry.constraint &&
+         entry.constraint->allowed(entry.allowed, entry.job->max_answer - answered(entry));
 }
 
 // Puts the entry's next tokens into the step if there are pages for them, or can be: from idle
@@ -276,7 +311,7 @@ int Scheduler::pages_planned() const {
 Scheduler::Entry* Scheduler::next_to_prefill() {
   Entry* first = nullptr;
   for (const auto& entry : entries_) {
-    if (!running(*entry) || entry->paused || pending(*entry) <= 1) continue;
+    if (!running(*entry) || entry->paused || decodes(*entry)) continue;
     if (entry->number > last_prefilled_) return entry.get();
     if (first == nullptr) first = entry.get();
   }
@@ -348,14 +383,30 @@ void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
     finish(entry, FinishReason::StopToken);
     return;
   }
-  entry.tokens.push_back(token);
-  const int answered = static_cast<int>(entry.tokens.size() - request.prompt.size());
-  job.output_tokens = answered;
-  counters_.output_tokens += 1;
-  job.events.push({.kind = TokenEvent::Kind::Token, .token = token, .logprob = sampled.logprob});
-  if (answered < job.max_answer) return;
+  append(entry, token, sampled.logprob);
+  if (entry.constraint) {
+    entry.constraint->accept(token);
+    forced_.clear();
+    entry.constraint->force(
+        forced_, std::min({kForcedTokens, job.events.room(), job.max_answer - answered(entry)}));
+    for (const TokenId forced : forced_) append(entry, forced, 0);
+    if (entry.constraint->complete()) return finish(entry, FinishReason::StopToken);
+  }
+  if (answered(entry) < job.max_answer) return;
   finish(entry,
-         answered < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
+         job.max_answer < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
+}
+
+void Scheduler::append(Entry& entry, TokenId token, float logprob) {
+  Job& job = *entry.job;
+  entry.tokens.push_back(token);
+  job.output_tokens = answered(entry);
+  counters_.output_tokens += 1;
+  job.events.push({.kind = TokenEvent::Kind::Token, .token = token, .logprob = logprob});
+}
+
+int Scheduler::answered(const Entry& entry) const {
+  return static_cast<int>(entry.tokens.size() - entry.job->request.prompt.size());
 }
 
 // The backend took nothing of the step. Without room although it had promised some: make more, and

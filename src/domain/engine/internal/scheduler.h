@@ -40,12 +40,14 @@ class Scheduler {
   void run();
 
  private:
-  // One accepted request. It waits while it has no sequence; with one it prefills while more than
-  // one token is not computed yet, and decodes when it is just the last.
+  // One accepted request. It waits while it has no sequence; with one it prefills while its prompt
+  // is not computed, and then decodes: one token a step, or a few where a constraint forced some.
   struct Entry {
     std::shared_ptr<Job> job;
     std::uint64_t number = 0;     // by arrival
     std::vector<TokenId> tokens;  // prompt and answer so far
+    std::unique_ptr<Constraint> constraint;
+    std::vector<std::uint32_t> allowed;  // of the next token, if there is a constraint
     SequenceHandle sequence = SequenceHandle::None;
     int reserved_pages = 0;      // what admission counted on, of its sequence as a whole
     int planned = 0;             // tokens in the step that is being made
@@ -70,6 +72,8 @@ class Scheduler {
   // What the next step computes.
   void plan();
   void plan_entry(Entry& entry, int n_tokens);
+  bool decodes(const Entry& entry) const;
+  bool mask(Entry& entry);
   Entry* next_to_prefill();
   int chunk_limit(bool beside_decoding) const;
   int pages_planned() const;
@@ -78,6 +82,8 @@ class Scheduler {
   bool run_step();
   void learn_prefill_speed(std::uint64_t step_us);
   void advance(Entry& entry, const compute::Sampled& sampled);
+  void append(Entry& entry, TokenId token, float logprob);
+  int answered(const Entry& entry) const;
   void step_refused(const Error& error);
 
   // The ways out.
@@ -103,6 +109,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Entry>> entries_;  // in order of arrival
   std::vector<Entry*> planned_;                  // of this step, in the order of steps_
   std::vector<compute::Step> steps_;
+  std::vector<TokenId> forced_;  // of one entry
   std::uint64_t next_number_ = 1;
   std::uint64_t last_prefilled_ = 0;  // number of the entry that had the last chunk
   std::uint64_t moved_us_ = 0;        // last time anything got further
