@@ -60,12 +60,20 @@ Result<void> take_thinking(Json& block, const Path& path, ContentBlock& out) {
   return {};
 }
 
-// Nothing here looks into the data: an image stays a placeholder for a model without eyes.
-Result<void> take_image(Json& block, const Path& path, ContentBlock&) {
+// Nothing here looks into the data: an image stays a placeholder for a model without eyes. Its
+// address is kept for a server behind this one that has some.
+Result<void> take_image(Json& block, const Path& path, ContentBlock& out) {
   const Path source_path(path, "source");
   PENSIEVE_TRY(Json * source, require(block, path, "source"));
   PENSIEVE_TRY(expect_object(*source, source_path));
-  PENSIEVE_TRY(take_required_string(*source, source_path, "type"));
+  PENSIEVE_TRY(const std::string type, take_required_string(*source, source_path, "type"));
+  if (type == "base64") {
+    PENSIEVE_TRY(const std::string media, take_optional_string(*source, source_path, "media_type"));
+    PENSIEVE_TRY(const std::string data, take_optional_string(*source, source_path, "data"));
+    if (!media.empty() && !data.empty()) out.url = "data:" + media + ";base64," + data;
+  } else if (type == "url") {
+    PENSIEVE_TRY(out.url, take_optional_string(*source, source_path, "url"));
+  }
   return {};
 }
 

@@ -7,7 +7,7 @@
 
 #include "foundation/json.h"
 
-#include "domain/api/internal/fields.h"
+#include "domain/api/fields.h"
 #include "domain/api/messages.h"
 
 namespace pensieve::api {

@@ -261,6 +261,18 @@ TEST(Models, HaveOpenAisShape) {
   expect_event({"", models_json({}, false)}, "", R"({"object":"list","data":[]})");
 }
 
+TEST(Models, SayTheWindowInBothShapesWhenItIsKnown) {
+  const ModelInfo known{.id = "a", .display_name = "A", .context_length = 4096};
+  const ModelInfo unknown{.id = "a", .display_name = "A"};
+  const auto field = [](const std::string& text, const char* name) {
+    return parse_json(text)->value(name, -1);
+  };
+  EXPECT_EQ(field(model_json(known, false), "max_model_len"), 4096);
+  EXPECT_EQ(field(model_json(known, true), "max_input_tokens"), 4096);
+  EXPECT_EQ(field(model_json(unknown, false), "max_model_len"), -1);
+  EXPECT_EQ(field(model_json(unknown, true), "max_input_tokens"), -1);
+}
+
 TEST(Models, GiveADateForAnyTime) {
   const auto date = [](std::int64_t unix_s) {
     ModelInfo model;

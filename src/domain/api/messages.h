@@ -34,7 +34,8 @@ struct ContentBlock {
   std::string name;        // ToolUse, ToolReference: the tool's name
   std::string input_json;  // ToolUse: the input object, compact, key order kept
   std::string signature;   // Thinking
-  bool is_error = false;   // ToolResult
+  std::string url;  // Image: "data:image/png;base64,…", or where it lies; never fetched from here
+  bool is_error = false;              // ToolResult
   std::vector<ContentBlock> content;  // ToolResult: its blocks (a string becomes one Text block)
 };
 
@@ -151,7 +152,7 @@ struct ModelInfo {
   std::string id;
   std::string display_name;
   std::int64_t created_unix_s = 0;
-  int context_length = 0;
+  int context_length = 0;  // 0: not known
 };
 // GET /v1/models and /v1/models/{id}; Anthropic's shape or OpenAI's.
 std::string models_json(const std::vector<ModelInfo>& models, bool anthropic_shape);

@@ -7,7 +7,7 @@
 
 #include "foundation/json.h"
 
-#include "domain/api/internal/fields.h"
+#include "domain/api/fields.h"
 #include "domain/api/messages.h"
 
 namespace pensieve::api {
@@ -26,20 +26,26 @@ std::string rfc3339(std::int64_t unix_s) {
 }
 
 Json anthropic_model(const ModelInfo& model) {
-  return Json{{"type", "model"},
-              {"id", model.id},
-              {"display_name", model.display_name},
-              {"created_at", rfc3339(model.created_unix_s)},
-              {"lifecycle", "active"},
-              {"max_input_tokens", model.context_length},
-              {"max_tokens", model.context_length}};
+  Json json{{"type", "model"},
+            {"id", model.id},
+            {"display_name", model.display_name},
+            {"created_at", rfc3339(model.created_unix_s)},
+            {"lifecycle", "active"}};
+  if (model.context_length > 0) {
+    json["max_input_tokens"] = model.context_length;
+    json["max_tokens"] = model.context_length;
+  }
+  return json;
 }
 
+// max_model_len is no field of OpenAI's own, but what vLLM and SGLang call the window.
 Json openai_model(const ModelInfo& model) {
-  return Json{{"id", model.id},
-              {"object", "model"},
-              {"created", model.created_unix_s},
-              {"owned_by", "pensieve"}};
+  Json json{{"id", model.id},
+            {"object", "model"},
+            {"created", model.created_unix_s},
+            {"owned_by", "pensieve"}};
+  if (model.context_length > 0) json["max_model_len"] = model.context_length;
+  return json;
 }
 
 }  // namespace

@@ -12,9 +12,10 @@
 #include "foundation/result.h"
 #include "foundation/text.h"
 
+#include "domain/api/fields.h"
 #include "domain/api/internal/blocks.h"
-#include "domain/api/internal/fields.h"
 #include "domain/api/messages.h"
+#include "domain/api/request_fields.h"
 
 namespace pensieve::api {
 namespace {
@@ -249,6 +250,8 @@ Result<void> read_optional_number(Json& body,
   return {};
 }
 
+}  // namespace
+
 Result<void> read_sampling(Json& body, const Path& root, MessagesRequest& request) {
   PENSIEVE_TRY(
       read_optional_number(body, root, "temperature", 0, kMaxTemperature, request.temperature));
@@ -279,6 +282,8 @@ Result<void> read_sampling(Json& body, const Path& root, MessagesRequest& reques
   }
   return {};
 }
+
+namespace {
 
 Result<MessagesRequest> parse_body(std::string_view text, Purpose purpose) {
   PENSIEVE_TRY(Json body, parse_json(text));

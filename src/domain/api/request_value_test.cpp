@@ -110,6 +110,18 @@ TEST(MessagesRequest, ReadsAWholeToolLoop) {
   EXPECT_TRUE(results[2].content.empty());
 }
 
+TEST(MessagesRequest, KeepsWhereAnImageIs) {
+  const auto request = parsed(R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+    {"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}},
+    {"type":"image","source":{"type":"url","url":"https://example.org/a.png"}},
+    {"type":"image","source":{"type":"file","file_id":"file_1"}}]}]})");
+  const auto& blocks = request.messages[0].content;
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(blocks[0].url, "data:image/png;base64,AA==");
+  EXPECT_EQ(blocks[1].url, "https://example.org/a.png");
+  EXPECT_EQ(blocks[2].url, "");
+}
+
 TEST(MessagesRequest, TakesTheTextOutOfDocumentsThatHaveSome) {
   const auto request = parsed(R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
     {"type":"document","title":"T","context":"C","source":{"type":"text","data":"body"}},

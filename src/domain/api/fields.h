@@ -1,5 +1,6 @@
 // Reading typed values out of a JSON body, with an error that names the field. Knows JSON kinds and
-// bounds. Must not know which fields a request has: that is request.cpp and blocks.cpp.
+// bounds. Must not know which fields a request has: that is request.cpp and blocks.cpp here, and
+// other rooms that read bodies of their own. Heavy (JSON): include it from .cpp files only.
 #pragma once
 
 #include <cstddef>

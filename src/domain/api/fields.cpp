@@ -1,4 +1,4 @@
-#include "domain/api/internal/fields.h"
+#include "domain/api/fields.h"
 
 #include <cmath>
 #include <utility>
