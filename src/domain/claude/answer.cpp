@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "domain/claude/internal/reply_writer.h"
+#include "domain/claude/reply_writer.h"
 #include "domain/engine/stop_sequences.h"
 
 namespace pensieve::claude {

@@ -1,5 +1,5 @@
 // Goal: whatever order parts come in, the stream nests and the message says the same.
-#include "domain/claude/internal/reply_writer.h"
+#include "domain/claude/reply_writer.h"
 
 #include <gtest/gtest.h>
 
@@ -82,6 +82,14 @@ TEST(ReplyWriter, GivesEveryToolUseItsOwnId) {
   written.writer.start_tool_use("A");
   EXPECT_NE(written.message.content[0].id, written.message.content[1].id);
   EXPECT_EQ(written.message.content[0].id.rfind("toolu_", 0), 0u);
+}
+
+TEST(ReplyWriter, KeepsAnIdThatIsGiven) {
+  Written written;
+  written.writer.start_tool_use("A", "call_1");
+  const auto reader = written.finish();
+  EXPECT_EQ(written.message.content[0].id, "call_1");
+  EXPECT_EQ(reader.message()["content"][0]["id"], "call_1");
 }
 
 TEST(ReplyWriter, NestsInEveryOrderOfParts) {

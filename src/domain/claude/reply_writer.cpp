@@ -1,7 +1,8 @@
-#include "domain/claude/internal/reply_writer.h"
+#include "domain/claude/reply_writer.h"
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace pensieve::claude {
 
@@ -33,10 +34,10 @@ void ReplyWriter::thinking(std::string_view text) {
   events_->push_back(api::thinking_delta(index(), text));
 }
 
-void ReplyWriter::start_tool_use(std::string_view name) {
+void ReplyWriter::start_tool_use(std::string_view name, std::string id) {
   close_block();
   api::ContentBlock* block = open_block(api::BlockKind::ToolUse);
-  block->id = api::make_id("toolu_");
+  block->id = id.empty() ? api::make_id("toolu_") : std::move(id);
   block->name = name;
   events_->push_back(api::tool_use_block_start(index(), block->id, name));
 }

@@ -23,8 +23,9 @@ class ReplyWriter {
   void text(std::string_view text);
   void thinking(std::string_view text);
 
-  // A new tool_use block with a fresh id. Input without an open tool_use block is dropped.
-  void start_tool_use(std::string_view name);
+  // A new tool_use block, with a fresh id if it has none. Input without an open tool_use block is
+  // dropped.
+  void start_tool_use(std::string_view name, std::string id = {});
   void tool_input(std::string_view partial_json);
 
   // Closes the block that is open, if any. A thinking block gets its signature first.
