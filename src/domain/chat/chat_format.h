@@ -3,9 +3,12 @@
 // Knows roles, blocks and templates. Must not know token ids, HTTP or kernels.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "foundation/result.h"
@@ -20,12 +23,26 @@ struct Piece {
   bool operator==(const Piece&) const = default;
 };
 
+// What an assistant's turn says, as far as a client sends it back unchanged: clients rewrite the
+// inputs of calls, drop blank blocks and move text before calls, so none of that is in it.
+struct AnswerKey {
+  std::vector<std::string> tool_use_ids;  // in the order of the turn
+  std::string text;                       // of its text blocks, trimmed, a line each
+  bool operator==(const AnswerKey&) const = default;
+};
+AnswerKey answer_key(std::span<const api::ContentBlock* const> blocks);
+AnswerKey answer_key(std::span<const api::ContentBlock> blocks);
+
 struct Prompt {
   std::vector<Piece> pieces;
+  // The pieces that are assistants' turns which are over, by index, ascending. Where the exact
+  // tokens of such an answer are still known, they stand for the piece.
+  std::vector<std::pair<std::size_t, AnswerKey>> answers;
 };
 
 // A part of an answer, as it becomes known. For one ToolUse: a Start with id-less name, Input
-// pieces that concatenate to one JSON object, an End.
+// pieces that concatenate to one JSON object, an End. A call that was streamed (ConstrainedCalls)
+// and cut short ends with a beginning of an object.
 struct ReplyPart {
   enum class Kind { Text, ToolUseStart, ToolUseInput, ToolUseEnd, Thinking } kind = Kind::Text;
   std::string text;  // Text, Thinking, ToolUseInput: the bytes; ToolUseStart: the tool's name
@@ -41,6 +58,25 @@ class ReplyInterpreter {
   virtual std::vector<ReplyPart> finish() = 0;  // at the end of the answer
 };
 
+enum class ReplyMode {
+  Text,   // no tool calls are looked for
+  Calls,  // tool calls are, and held until they are complete: nothing is known about the text
+  // The text is sampled under call_syntax() and the tools' schemas, so that what begins like a call
+  // is one: its input goes out as it comes.
+  ConstrainedCalls
+};
+
+// How the format writes a call: open, before_name, the name as the inside of a JSON string,
+// before_arguments, a JSON object with ", " and ": " and no other white space, close. `between`
+// stands between two calls.
+struct CallSyntax {
+  std::string_view open, before_name, before_arguments, close, between;
+};
+
+// The tools that the prompt shows: in the list, or where a tool_reference names one. Those that run
+// on another server are not among them. In the order of the request; they live as long as it.
+std::vector<const api::Tool*> callable_tools(const api::MessagesRequest& request);
+
 class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
@@ -53,8 +89,8 @@ class ChatFormat {
   // Control tokens that end an answer ("<|end|>", "<|endoftext|>"), and those that would open
   // another turn. A vocabulary need not have all of them.
   virtual std::vector<std::string> stop_tokens() const = 0;
-  // `with_tools`: the request offered tools, so tool calls are looked for.
-  virtual std::unique_ptr<ReplyInterpreter> interpreter(bool with_tools) const = 0;
+  virtual CallSyntax call_syntax() const = 0;
+  virtual std::unique_ptr<ReplyInterpreter> interpreter(ReplyMode mode) const = 0;
 };
 
 // Phi-3: <|system|>…<|end|> <|user|>…<|end|> <|assistant|>, tools in Hermes form in the system

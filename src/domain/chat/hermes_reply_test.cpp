@@ -16,11 +16,12 @@ namespace {
 using Kind = ReplyPart::Kind;
 using Parts = std::vector<ReplyPart>;
 
-// Neighbouring text parts are one, as they are in a content block.
+// Neighbouring parts of text or input are one, as they are in a content block.
 Parts joined(const Parts& parts) {
   Parts out;
   for (const auto& part : parts) {
-    if (part.kind == Kind::Text && !out.empty() && out.back().kind == Kind::Text) {
+    const bool goes_on = part.kind == Kind::Text || part.kind == Kind::ToolUseInput;
+    if (goes_on && !out.empty() && out.back().kind == part.kind) {
       out.back().text += part.text;
     } else {
       out.push_back(part);
@@ -29,8 +30,8 @@ Parts joined(const Parts& parts) {
   return out;
 }
 
-Parts interpret(const std::vector<std::string>& pieces, bool with_tools = true) {
-  const auto interpreter = phi3_format()->interpreter(with_tools);
+Parts interpret(const std::vector<std::string>& pieces, ReplyMode mode = ReplyMode::Calls) {
+  const auto interpreter = phi3_format()->interpreter(mode);
   Parts all;
   for (const auto& piece : pieces) {
     for (auto& part : interpreter->push(piece)) {
@@ -211,7 +212,7 @@ TEST(HermesReply, RandomAnswersAreTheSameInAnyPiecesAndLoseNothing) {
 }
 
 TEST(HermesReply, TextIsNotHeldBack) {
-  const auto interpreter = phi3_format()->interpreter(true);
+  const auto interpreter = phi3_format()->interpreter(ReplyMode::Calls);
   EXPECT_EQ(interpreter->push("Hello"), text("Hello"));
   EXPECT_EQ(interpreter->push(" a < b <too"), text(" a < b "));
   EXPECT_EQ(interpreter->push("l> c"), text("<tool> c"));
@@ -222,8 +223,61 @@ TEST(HermesReply, TextIsNotHeldBack) {
 
 TEST(HermesReply, WithoutToolsAllIsText) {
   for (const Case& c : cases()) {
-    EXPECT_EQ(interpret({c.answer}, false), c.answer.empty() ? Parts{} : text(c.answer));
+    EXPECT_EQ(interpret({c.answer}, ReplyMode::Text), c.answer.empty() ? Parts{} : text(c.answer));
   }
+}
+
+// ---- sampled under a grammar
+
+TEST(ConstrainedReply, EveryCutGivesTheSameParts) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.answer);
+    const Parts whole = interpret({c.answer}, ReplyMode::ConstrainedCalls);
+    for (std::size_t cut = 1; cut < c.answer.size(); ++cut) {
+      const auto pieces = {c.answer.substr(0, cut), c.answer.substr(cut)};
+      ASSERT_EQ(interpret(pieces, ReplyMode::ConstrainedCalls), whole) << "cut at " << cut;
+    }
+    std::vector<std::string> bytes;
+    for (const char byte : c.answer) bytes.emplace_back(1, byte);
+    EXPECT_EQ(interpret(bytes, ReplyMode::ConstrainedCalls), whole);
+  }
+}
+
+// What such a grammar can bring about is read as the patient reader reads it.
+TEST(ConstrainedReply, CompleteCallsAreThoseOfAnyReply) {
+  const std::string write =
+      "<tool_call>\n{\"name\": \"Write\", \"arguments\": {\"file_path\": \"a.txt\", \"content\": "
+      "\"}\\n</tool_call>\\\"{\"}}\n</tool_call>";
+  const std::string now = "<tool_call>\n{\"name\": \"N\\\"w\", \"arguments\": {}}\n</tool_call>";
+  for (const std::string& answer :
+       {write, now, "I do.\n" + write, write + "\n" + now, now + "\n" + write + "\n" + now}) {
+    EXPECT_EQ(interpret({answer}, ReplyMode::ConstrainedCalls), interpret({answer})) << answer;
+  }
+}
+
+TEST(ConstrainedReply, InputGoesOutAsItComes) {
+  const auto interpreter = phi3_format()->interpreter(ReplyMode::ConstrainedCalls);
+  const auto input = [](std::string s) {
+    return Parts{{.kind = Kind::ToolUseInput, .text = std::move(s)}};
+  };
+  EXPECT_EQ(interpreter->push("Yes.<tool_call>\n{\"name\": \"Bash"), text("Yes."));
+  EXPECT_EQ(interpreter->push("\", \"arguments\":"), Parts{});
+  EXPECT_EQ(interpreter->push(" {\"comm"),
+            (Parts{{.kind = Kind::ToolUseStart, .text = "Bash"}} + input("{\"comm")));
+  EXPECT_EQ(interpreter->push("and\": \"l"), input("and\": \"l"));
+  EXPECT_EQ(interpreter->push("s\"}"), (input("s\"}") + Parts{{Kind::ToolUseEnd, ""}}));
+  EXPECT_EQ(interpreter->push("}\n</tool_"), Parts{});
+  EXPECT_EQ(interpreter->push("call>"), Parts{});
+  EXPECT_EQ(interpreter->finish(), Parts{});
+}
+
+TEST(ConstrainedReply, ACallThatIsCutShortEndsWithWhatThereIs) {
+  EXPECT_EQ(interpret({"<tool_call>\n{\"name\": \"Bash\", \"arguments\": {\"command\": \"l"},
+                      ReplyMode::ConstrainedCalls),
+            call("Bash", "{\"command\": \"l"));
+  // Before the name is known there is no call yet.
+  const std::string head = "<tool_call>\n{\"name\": \"Ba";
+  EXPECT_EQ(interpret({head}, ReplyMode::ConstrainedCalls), text(head));
 }
 
 // Every opening tag is tried as a call of its own; a quadratic interpreter would take minutes here.

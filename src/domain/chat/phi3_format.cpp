@@ -10,13 +10,13 @@
 #include <climits>
 #include <cstddef>
 #include <map>
-#include <set>
 #include <span>
 #include <utility>
 
 #include "domain/chat/chat_format.h"
 #include "domain/chat/internal/hermes_reply.h"
 #include "domain/chat/internal/json_text.h"
+#include "domain/chat/internal/turn_text.h"
 
 namespace pensieve::chat {
 namespace {
@@ -34,46 +34,6 @@ constexpr std::string_view kToolsBehind =
     "</tools>\n\nFor each function call, return a json object with function name and arguments "
     "within <tool_call></tool_call> XML tags:\n<tool_call>\n"
     "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>";
-
-// Unicode's White_Space, which is what the tokenizers strip.
-std::size_t space_length(std::string_view text) {
-  if (text.empty()) return 0;
-  const char c = text[0];
-  if (c == ' ' || (c >= '\t' && c <= '\r')) return 1;
-  if (text.starts_with("\xC2\x85") || text.starts_with("\xC2\xA0")) return 2;
-  if (text.size() < 3) return 0;
-  const std::string_view three = text.substr(0, 3);
-  if (three == "\xE1\x9A\x80" || three == "\xE2\x81\x9F" || three == "\xE3\x80\x80") return 3;
-  if (!three.starts_with("\xE2\x80")) return 0;
-  const auto last = static_cast<unsigned char>(three[2]);  // U+2000…U+200A, U+2028, U+2029, U+202F
-  return (last >= 0x80 && last <= 0x8A) || last == 0xA8 || last == 0xA9 || last == 0xAF ? 3 : 0;
-}
-
-std::string_view trim_left(std::string_view text) {
-  while (const std::size_t n = space_length(text)) text.remove_prefix(n);
-  return text;
-}
-
-bool is_blank(std::string_view text) {
-  return trim_left(text).empty();
-}
-
-// Adds a part on a line of its own. Blank parts vanish: clients drop blank blocks from one request
-// to the next.
-void add_part(std::string& out, std::string_view part) {
-  if (is_blank(part)) return;
-  if (!out.empty() && !out.ends_with('\n')) out += '\n';
-  out += part;
-}
-
-// Tools that run on Anthropic's own servers: nobody here could answer a call.
-bool runs_elsewhere(const api::Tool& tool) {
-  for (const std::string_view prefix :
-       {"web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset"}) {
-    if (tool.type.starts_with(prefix)) return true;
-  }
-  return false;
-}
 
 std::string signature(const api::Tool& tool) {
   std::string line = "{\"type\":\"function\",\"function\":{\"name\":" + json_string(tool.name);
@@ -95,10 +55,7 @@ std::string system_text(const api::MessagesRequest& request) {
   }
   std::string lines;
   for (const api::Tool& tool : request.tools) {
-    // A deferred tool is shown where a tool_reference names it; in the list it would move all that
-    // stands behind it.
-    if (tool.defer_loading || runs_elsewhere(tool)) continue;
-    lines += signature(tool) + '\n';
+    if (is_listed(tool)) lines += signature(tool) + '\n';
   }
   if (lines.empty()) return text;
   if (!text.empty()) text += "\n\n";
@@ -148,7 +105,7 @@ class Renderer {
             open_turn("<|assistant|>", text_of(turn.blocks));
             return std::move(prompt_);
           }
-          add_turn("<|assistant|>", text_of(turn.blocks));
+          add_answer(turn);
       }
     }
     open_turn("<|assistant|>", {});
@@ -164,6 +121,13 @@ class Renderer {
   void add_turn(std::string_view name, std::string_view text) {
     open_turn(name, text);
     prompt_.pieces.push_back({.control = true, .text = "<|end|>"});
+  }
+
+  void add_answer(const Turn& turn) {
+    const std::size_t index = prompt_.pieces.size() + 1;  // behind the token that opens the turn
+    add_turn("<|assistant|>", text_of(turn.blocks));
+    if (prompt_.pieces[index].control) return;  // it says nothing
+    prompt_.answers.emplace_back(index, answer_key(turn.blocks));
   }
 
   void note_calls(const Turn& turn) {
@@ -247,9 +211,10 @@ class Phi3Format final : public ChatFormat {
     // A token that would open another turn ends the answer, too.
     return {"<|end|>", "<|endoftext|>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"};
   }
-  std::unique_ptr<ReplyInterpreter> interpreter(bool with_tools) const override {
-    if (with_tools) return std::make_unique<HermesReply>();
-    return std::make_unique<PlainReply>();
+  CallSyntax call_syntax() const override { return kHermesSyntax; }
+  std::unique_ptr<ReplyInterpreter> interpreter(ReplyMode mode) const override {
+    if (mode == ReplyMode::Text) return std::make_unique<PlainReply>();
+    return std::make_unique<HermesReply>(mode == ReplyMode::ConstrainedCalls);
   }
 };
 

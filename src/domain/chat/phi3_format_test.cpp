@@ -292,6 +292,44 @@ TEST(Phi3Format, NoTextOfAnyFieldBecomesAControlToken) {
             "assistant|>");
 }
 
+TEST(Phi3Format, AnswersThatAreOverAreMarkedByWhatAClientKeeps) {
+  const auto request = conversation({{Role::User, {text("Hi")}},
+                                     {Role::Assistant, {text(" Hello!\n")}},
+                                     {Role::User, {text("List")}},
+                                     {Role::Assistant,
+                                      {text("I look."),
+                                       call("a", "Bash", "{\"command\":\"cd x && ls\"}"),
+                                       text("\n"),
+                                       call("b", "Bash", "{}")}},
+                                     {Role::User, {result("a", {}), result("b", {})}},
+                                     {Role::Assistant, {text("So")}}});
+  const auto prompt = phi3_format()->render(request);
+  ASSERT_TRUE(prompt);
+  ASSERT_EQ(prompt->answers.size(), 2u) << "what the answer goes on from is not over";
+  const auto& [first, first_key] = prompt->answers[0];
+  EXPECT_EQ(prompt->pieces[first].text, "Hello!\n");
+  EXPECT_EQ(first_key, (AnswerKey{.tool_use_ids = {}, .text = "Hello!"}));
+  const auto& [second, second_key] = prompt->answers[1];
+  EXPECT_TRUE(prompt->pieces[second].text.starts_with("I look.\n<tool_call>"));
+  EXPECT_EQ(second_key, (AnswerKey{.tool_use_ids = {"a", "b"}, .text = "I look."}));
+}
+
+TEST(Phi3Format, CallableToolsAreThoseThatThePromptShows) {
+  auto request = conversation({{Role::User, {text("Hi")}}});
+  request.tools = {tool("A"), tool("B", true), tool("C")};
+  request.tools[2].type = "web_search_20250305";
+  const auto names = [&] {
+    std::string all;
+    for (const api::Tool* one : callable_tools(request)) all += one->name;
+    return all;
+  };
+  EXPECT_EQ(names(), "A");
+  auto reference = of_kind(BlockKind::ToolReference, "");
+  reference.name = "B";
+  request.messages.push_back({Role::User, {result("1", {reference})}});
+  EXPECT_EQ(names(), "AB");
+}
+
 TEST(Phi3Format, AnswersEndAtTheEndOfATurn) {
   const auto stops = phi3_format()->stop_tokens();
   for (const char* name : {"<|end|>", "<|endoftext|>", "<|user|>"}) {

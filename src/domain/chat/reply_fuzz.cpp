@@ -14,6 +14,7 @@
 
 namespace {
 
+using pensieve::chat::ReplyMode;
 using pensieve::chat::ReplyPart;
 using Kind = ReplyPart::Kind;
 
@@ -35,7 +36,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const auto format = pensieve::chat::phi3_format();
   const std::string_view answer(reinterpret_cast<const char*>(data) + 1, size - 1);
   std::vector<ReplyPart> whole, cut;
-  const auto at_once = format->interpreter(true), in_pieces = format->interpreter(true);
+  const auto at_once = format->interpreter(ReplyMode::Calls),
+             in_pieces = format->interpreter(ReplyMode::Calls);
   add(whole, at_once->push(answer));
   add(whole, at_once->finish());
   std::uint32_t random = data[0];

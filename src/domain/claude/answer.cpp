@@ -58,7 +58,7 @@ class StreamedAnswer : public Answer {
         generation_(std::move(generation)),
         decoder_(tokenizer, setup_.at_start),
         stops_(setup_.stop_sequences),
-        interpreter_(format.interpreter(setup_.with_tools)),
+        interpreter_(format.interpreter(setup_.mode)),
         writer_(message_.content, events_),
         bell_(std::make_shared<Bell>()) {
     message_.id = api::make_id("msg_");
@@ -106,6 +106,7 @@ class StreamedAnswer : public Answer {
         return {};
       case Kind::Token:
         ++message_.usage.output_tokens;
+        if (setup_.memory != nullptr) tokens_.push_back(event.token);
         take_token(event.token);
         return {};
       case Kind::Finished:
@@ -197,6 +198,10 @@ class StreamedAnswer : public Answer {
     events_.push_back(api::message_stop());
     finished_ = true;
     generation_->cancel();
+    // What a stop sequence cut off stands in the tokens, but not in what the client has.
+    if (setup_.memory != nullptr && reason != api::StopReason::StopSequence) {
+      setup_.memory->remember(chat::answer_key(message_.content), std::move(tokens_));
+    }
   }
 
   const AnswerSetup setup_;
@@ -207,6 +212,7 @@ class StreamedAnswer : public Answer {
   std::unique_ptr<chat::ReplyInterpreter> interpreter_;
   api::Message message_;
   std::vector<api::Event> events_;  // since the last poll()
+  std::vector<TokenId> tokens_;     // of the whole answer
   ReplyWriter writer_;
   std::shared_ptr<Bell> bell_;
   bool started_ = false;

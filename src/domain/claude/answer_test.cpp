@@ -134,7 +134,7 @@ AnswerSetup stopping_at(std::vector<std::string> sequences) {
 
 AnswerSetup with_tools() {
   AnswerSetup setup;
-  setup.with_tools = true;
+  setup.mode = chat::ReplyMode::Calls;
   return setup;
 }
 

@@ -12,6 +12,9 @@
 #include "foundation/check.h"
 
 #include "domain/claude/internal/answer.h"
+#include "domain/claude/internal/answer_grammar.h"
+#include "domain/claude/internal/answer_memory.h"
+#include "domain/claude/internal/constraint.h"
 
 namespace pensieve::claude {
 namespace {
@@ -35,16 +38,24 @@ compute::SamplingParameters sampling(const api::MessagesRequest& request) {
   return parameters;
 }
 
+// The exact tokens of earlier answers: about two million of them.
+constexpr std::size_t kAnswerMemoryBytes = 8 << 20;
+
 class ModelService : public Service {
  public:
-  ModelService(const LoadedModel& model, engine::Engine& engine) : model_(model), engine_(engine) {
+  ModelService(const LoadedModel& model, engine::Engine& engine)
+      : model_(model),
+        engine_(engine),
+        grammars_(grammar_vocabulary(*model.tokenizer), model.format->call_syntax()),
+        memory_(kAnswerMemoryBytes) {
     const tokenizer::Tokenizer& tokenizer = *model.tokenizer;
-    stop_tokens_.assign(tokenizer.eos().begin(), tokenizer.eos().end());
+    std::vector<TokenId> stops(tokenizer.eos().begin(), tokenizer.eos().end());
     for (const std::string& name : model.format->stop_tokens()) {
-      if (const auto token = tokenizer.control(name)) stop_tokens_.push_back(*token);
+      if (const auto token = tokenizer.control(name)) stops.push_back(*token);
     }
-    std::sort(stop_tokens_.begin(), stop_tokens_.end());
-    stop_tokens_.erase(std::unique(stop_tokens_.begin(), stop_tokens_.end()), stop_tokens_.end());
+    std::sort(stops.begin(), stops.end());
+    stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
+    stop_tokens_ = std::make_shared<const std::vector<TokenId>>(std::move(stops));
   }
 
   Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
@@ -54,17 +65,29 @@ class ModelService : public Service {
     PENSIEVE_TRY(job.prompt, encode(prompt));
     job.max_tokens = request.max_tokens;
     job.sampling = sampling(request);
-    job.stop_tokens = stop_tokens_;
+    job.stop_tokens = *stop_tokens_;
     job.group = group;
 
     AnswerSetup setup;
     setup.model = request.model;
     setup.prompt_tokens = static_cast<int>(job.prompt.size());
     setup.stop_sequences = request.stop_sequences;
-    setup.with_tools =
-        !request.tools.empty() && request.tool_choice.kind != api::ToolChoice::Kind::None;
     setup.one_tool_use = request.tool_choice.disable_parallel_tool_use;
     setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
+    // An answer that goes on from the client's own text is not all of its turn.
+    if (setup.at_start) setup.memory = &memory_;
+    PENSIEVE_TRY(const AnswerGrammar grammar, grammars_.of(request));
+    setup.mode = grammar.mode;
+    if (grammar.grammar) {
+      job.make_constraint = [setup = ConstraintSetup{.grammar = grammar.grammar,
+                                                     .tokenizer = model_.tokenizer.get(),
+                                                     .vocabulary = grammars_.vocabulary(),
+                                                     .stop_tokens = stop_tokens_,
+                                                     .at_start = setup.at_start,
+                                                     .completes = grammar.completes}] {
+        return make_constraint(setup);
+      };
+    }
     PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
     return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
   }
@@ -78,9 +101,19 @@ class ModelService : public Service {
   Result<std::vector<TokenId>> encode(const chat::Prompt& prompt) override {
     const tokenizer::Tokenizer& tokenizer = *model_.tokenizer;
     std::vector<TokenId> tokens;
+    auto answer = prompt.answers.begin();
     if (tokenizer.add_bos() && tokenizer.bos() != kNoToken) tokens.push_back(tokenizer.bos());
     bool at_start = true;
-    for (const chat::Piece& piece : prompt.pieces) {
+    for (std::size_t i = 0; i < prompt.pieces.size(); ++i) {
+      const chat::Piece& piece = prompt.pieces[i];
+      if (answer != prompt.answers.end() && answer->first == i) {
+        const auto known = memory_.find((answer++)->second);
+        if (known) {
+          tokens.insert(tokens.end(), known->begin(), known->end());
+          at_start = false;
+          continue;
+        }
+      }
       if (piece.control) {
         const auto token = tokenizer.control(piece.text);
         if (!token) {
@@ -100,7 +133,9 @@ class ModelService : public Service {
  private:
   const LoadedModel& model_;
   engine::Engine& engine_;
-  std::vector<TokenId> stop_tokens_;
+  AnswerGrammars grammars_;
+  AnswerMemory memory_;
+  std::shared_ptr<const std::vector<TokenId>> stop_tokens_;
 };
 
 }  // namespace

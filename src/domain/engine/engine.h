@@ -65,8 +65,10 @@ class Constraint {
   // on with them. They are computed without being sampled.
   virtual void force(std::vector<TokenId>& tokens, int limit) = 0;
 
-  // Whether nothing but the end can come.
+  // Whether nothing but the end can come. Then, whether the answer was bent towards its end because
+  // it could have no more tokens: it finishes as one that was cut off.
   virtual bool complete() const = 0;
+  virtual bool cut_short() const = 0;
 };
 
 struct Request {

@@ -350,10 +350,14 @@ TEST(Engine, OutlivesAnExceptionInItsLoop) {
 }
 
 // The backend may know of a need that the engine's count of pages does not.
+// Three refusals in a row need four requests to give way, so the first step waits for all of them.
 TEST(Engine, MakesMoreRoomWhenTheBackendFindsNone) {
   TestEngine test;
+  Gate gate;
+  gate.close();
   std::atomic<int> step{0};
   test.control.on_submit = [&](auto) -> Result<void> {
+    gate.pass();
     const int now = ++step;
     if (now == 3 || (now >= 6 && now <= 8))
       return Error{ErrorKind::Unavailable, "no page after all", 1};
@@ -366,6 +370,7 @@ TEST(Engine, MakesMoreRoomWhenTheBackendFindsNone) {
     requests.push_back(greedy(random_tokens(100, i), 30));
     generations.push_back(test.submit(requests.back()));
   }
+  gate.open();
   for (std::size_t i = 0; i < generations.size(); ++i)
     test.expect_answer(requests[i], read_all(*generations[i]));
   test.stop();

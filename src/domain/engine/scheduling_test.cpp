@@ -466,6 +466,7 @@ TEST(Constraints, ForcedTokensAreComputedTogether) {
       }
     }
     bool complete() const override { return n_ >= 120; }
+    bool cut_short() const override { return false; }
 
    private:
     int n_ = 0;

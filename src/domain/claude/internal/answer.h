@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "domain/claude/internal/answer_memory.h"
 #include "domain/claude/service.h"
 
 namespace pensieve::claude {
@@ -14,9 +15,11 @@ struct AnswerSetup {
   std::string model;  // as the request named it
   int prompt_tokens = 0;
   std::vector<std::string> stop_sequences;
-  bool with_tools = false;
+  chat::ReplyMode mode = chat::ReplyMode::Text;
   bool one_tool_use = false;  // the answer ends behind its first tool call
   bool at_start = true;       // the prompt ends with a control token
+  // Where the answer's tokens go once it is over; none: nowhere. Outlives the answer.
+  AnswerMemory* memory = nullptr;
 };
 
 // `tokenizer` and `format` outlive the answer.

@@ -68,6 +68,7 @@ class FakeConstraint final : public Constraint {
     }
   }
   bool complete() const override { return state_ % 97 == 0; }
+  bool cut_short() const override { return state_ % 194 == 0; }
 
  private:
   static std::uint64_t mixed(std::uint64_t value) {
@@ -139,7 +140,9 @@ inline Answer model_answer(const Request& request,
   std::vector<std::uint32_t> mask((static_cast<std::size_t>(vocab) + 31) / 32);
   for (int i = 0;; ++i) {
     if (i > 0 && constraint && constraint->complete()) {
-      answer.reason = FinishReason::StopToken;
+      answer.reason = !constraint->cut_short()    ? FinishReason::StopToken
+                      : request.max_tokens > room ? FinishReason::ContextFull
+                                                  : FinishReason::MaxTokens;
       return answer;
     }
     if (i == request.max_tokens) {

@@ -390,9 +390,10 @@ void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
     entry.constraint->force(
         forced_, std::min({kForcedTokens, job.events.room(), job.max_answer - answered(entry)}));
     for (const TokenId forced : forced_) append(entry, forced, 0);
-    if (entry.constraint->complete()) return finish(entry, FinishReason::StopToken);
   }
-  if (answered(entry) < job.max_answer) return;
+  const bool complete = entry.constraint && entry.constraint->complete();
+  if (complete && !entry.constraint->cut_short()) return finish(entry, FinishReason::StopToken);
+  if (!complete && answered(entry) < job.max_answer) return;
   finish(entry,
          job.max_answer < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
 }

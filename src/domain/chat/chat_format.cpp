@@ -1,0 +1,50 @@
+// What a request says about its answers and tools, the same for every format.
+#include "domain/chat/chat_format.h"
+
+#include <set>
+
+#include "domain/chat/internal/turn_text.h"
+
+namespace pensieve::chat {
+
+using api::BlockKind;
+using api::ContentBlock;
+
+namespace {
+
+void add_references(const std::vector<ContentBlock>& blocks, std::set<std::string_view>& names) {
+  for (const ContentBlock& block : blocks) {
+    if (block.kind == BlockKind::ToolReference) names.insert(block.name);
+    add_references(block.content, names);
+  }
+}
+
+}  // namespace
+
+AnswerKey answer_key(std::span<const ContentBlock* const> blocks) {
+  AnswerKey key;
+  for (const ContentBlock* block : blocks) {
+    if (block->kind == BlockKind::ToolUse) key.tool_use_ids.push_back(block->id);
+    if (block->kind == BlockKind::Text) add_part(key.text, trim(block->text));
+  }
+  return key;
+}
+
+AnswerKey answer_key(std::span<const ContentBlock> blocks) {
+  std::vector<const ContentBlock*> pointers;
+  for (const ContentBlock& block : blocks) pointers.push_back(&block);
+  return answer_key(pointers);
+}
+
+std::vector<const api::Tool*> callable_tools(const api::MessagesRequest& request) {
+  std::set<std::string_view> referenced;
+  for (const auto& message : request.messages) add_references(message.content, referenced);
+  std::vector<const api::Tool*> tools;
+  for (const api::Tool& tool : request.tools) {
+    if (runs_elsewhere(tool)) continue;
+    if (is_listed(tool) || referenced.contains(tool.name)) tools.push_back(&tool);
+  }
+  return tools;
+}
+
+}  // namespace pensieve::chat

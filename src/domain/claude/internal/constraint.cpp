@@ -1,0 +1,122 @@
+#include "domain/claude/internal/constraint.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace pensieve::claude {
+namespace {
+
+constexpr std::size_t kForcedBytes = 256;
+
+void set_bit(std::span<std::uint32_t> mask, TokenId token) {
+  const auto bit = static_cast<std::size_t>(token);
+  if (bit / 32 < mask.size()) mask[bit / 32] |= 1u << (bit % 32);
+}
+
+bool is_empty(std::span<const std::uint32_t> mask) {
+  return std::all_of(mask.begin(), mask.end(), [](std::uint32_t word) { return word == 0; });
+}
+
+class GrammarConstraint final : public engine::Constraint {
+ public:
+  explicit GrammarConstraint(const ConstraintSetup& setup)
+      : setup_(setup),
+        matcher_(setup.grammar),
+        spaced_start_(setup.at_start && setup.tokenizer->add_space_prefix()) {}
+
+  bool allowed(std::span<std::uint32_t> mask, int n_left) override {
+    const auto own_words = (static_cast<std::size_t>(setup_.vocabulary->size()) + 31) / 32;
+    if (mask.size() < own_words) return false;  // a model with fewer rows than its tokenizer: never
+    const auto own = mask.first(own_words);
+    const int limit = setup_.completes ? n_left : 0;
+    if (!matcher_.allowed(own, limit)) return false;
+    std::fill(mask.begin() + static_cast<std::ptrdiff_t>(own_words), mask.end(), 0u);
+    if (spaced_start_) add_spaced(own);
+    if (matcher_.may_end()) {
+      for (const TokenId stop : *setup_.stop_tokens) set_bit(mask, stop);
+    }
+    if (limit > 0 && matcher_.shortest_completion() + kHurry >= limit) cut_short_ = true;
+    return true;
+  }
+
+  void accept(TokenId token) override {
+    std::string_view bytes = setup_.vocabulary->bytes(token);
+    if (spaced_start_ && bytes.starts_with(' ')) bytes.remove_prefix(1);
+    spaced_start_ = false;
+    // False for what stands for no text: an unused token where everything may come.
+    matcher_.accept_bytes(bytes);
+  }
+
+  void force(std::vector<TokenId>& tokens, int limit) override {
+    const std::string bytes = matcher_.forced(kForcedBytes);
+    if (bytes.empty()) return;
+    forced_.clear();
+    setup_.tokenizer->encode(bytes, false, forced_);
+    grammar::Matcher behind = matcher_;
+    const bool ends = behind.accept_bytes(bytes) && behind.may_end();
+    std::string_view left = bytes;
+    for (const TokenId token : forced_) {
+      const std::string_view piece = setup_.vocabulary->bytes(token);
+      // A token that the text behind it could still be part of is the model's to choose: it never
+      // saw such text cut there.
+      if (!ends && setup_.vocabulary->has_longer(left)) return;
+      if (piece.empty() || !left.starts_with(piece)) return;
+      if (static_cast<int>(tokens.size()) >= limit || !matcher_.accept(token)) return;
+      tokens.push_back(token);
+      left.remove_prefix(piece.size());
+    }
+  }
+
+  bool complete() const override {
+    if (!matcher_.may_end()) return false;
+    scratch_.resize((static_cast<std::size_t>(setup_.vocabulary->size()) + 31) / 32);
+    return matcher_.allowed(scratch_) && is_empty(scratch_);
+  }
+
+  bool cut_short() const override { return cut_short_; }
+
+ private:
+  // Bytes that one token may add to what must still come, at most: so near the end of what the
+  // answer may have, its content was bent towards an end.
+  static constexpr int kHurry = 32;
+
+  // The first token of an answer begins with the space of the dummy prefix, which is no part of the
+  // text. Where tokens with it fit they are the only ones: the model knows no others there.
+  void add_spaced(std::span<std::uint32_t> mask) const {
+    std::vector<std::uint32_t> spaced(mask.size());
+    for (TokenId token = 0; token < setup_.vocabulary->size(); ++token) {
+      const std::string_view bytes = setup_.vocabulary->bytes(token);
+      if (bytes.size() < 2 || bytes[0] != ' ') continue;
+      grammar::Matcher matcher = matcher_;
+      if (matcher.accept_bytes(bytes.substr(1))) set_bit(spaced, token);
+    }
+    if (!is_empty(spaced)) std::copy(spaced.begin(), spaced.end(), mask.begin());
+  }
+
+  const ConstraintSetup setup_;
+  grammar::Matcher matcher_;
+  bool spaced_start_;  // nothing was accepted, and the first token may bring a space
+  bool cut_short_ = false;
+  std::vector<TokenId> forced_;
+  mutable std::vector<std::uint32_t> scratch_;
+};
+
+}  // namespace
+
+std::shared_ptr<const grammar::Vocabulary> grammar_vocabulary(
+    const tokenizer::Tokenizer& tokenizer) {
+  std::vector<std::string> tokens;
+  tokens.reserve(static_cast<std::size_t>(tokenizer.size()));
+  for (TokenId token = 0; token < tokenizer.size(); ++token) {
+    tokens.emplace_back(tokenizer.bytes(token));
+  }
+  return grammar::Vocabulary::create(tokens);
+}
+
+std::unique_ptr<engine::Constraint> make_constraint(const ConstraintSetup& setup) {
+  return std::make_unique<GrammarConstraint>(setup);
+}
+
+}  // namespace pensieve::claude
