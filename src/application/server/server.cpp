@@ -59,6 +59,7 @@ class ServerImpl final : public Server, private http::Handler {
     }
     context_.hosts = HostPolicy(options.host, port(), options.allowed_hosts);
     context_.origins = OriginPolicy(port(), options.allowed_origins);
+    context_.port = port();
     return {};
   }
 
@@ -79,6 +80,7 @@ class ServerImpl final : public Server, private http::Handler {
     }
   }
   std::size_t connections() const override { return listener_->connections(); }
+  std::chrono::milliseconds idle() const override { return context_.use.idle(); }
 
  private:
   // The order of checks is the order of what a stranger may learn: framing came before; then the
@@ -195,7 +197,9 @@ class ServerImpl final : public Server, private http::Handler {
     if (log_enabled(LogLevel::Debug)) {
       log_debug(request.head.method + " " + printable(path), call.request_id);
     }
-    return route->run(call);
+    if (route->open && !context_.token.accepts(request.head)) return route->run(call);
+    Use use(context_.use);
+    return until_answered(route->run(call), std::move(use));
   }
 
   http::Response refuse(const Error& error, const http::RequestHead* head) override {

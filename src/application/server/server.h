@@ -41,6 +41,7 @@ struct ServerInfo {
   std::string backend;  // "cpu"
   std::string kernels;  // "avx512-vnni"
   int context_length = 0;
+  std::uint64_t parameters = 0;  // weights of the model; 0: unknown
 };
 
 class Server {
@@ -73,6 +74,10 @@ class Server {
   virtual void wait() = 0;
 
   virtual std::size_t connections() const = 0;  // open now
+
+  // Since when nobody has used the server: the time since the end of the last answer to a request
+  // that brought the token, 0 while there is one under way. Any thread.
+  virtual std::chrono::milliseconds idle() const = 0;
 };
 
 }  // namespace pensieve::server

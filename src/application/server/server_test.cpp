@@ -136,6 +136,36 @@ TEST_F(ServerTest, TellsItsHealthToThoseWithTheToken) {
   EXPECT_GE(health["uptime_s"], 0);
 }
 
+// The clock is the real one: an hour cannot pass in between, a second can.
+TEST_F(ServerTest, KnowsSinceWhenNobodyHasUsedIt) {
+  using std::chrono::milliseconds;
+  start();
+  const auto rested = [&](milliseconds at_least) {
+    return eventually([&] { return server_->idle() >= at_least; });
+  };
+  ASSERT_TRUE(rested(milliseconds(200)));
+  EXPECT_EQ(ask({.token = ""}).status, 200);  // a stranger's probe
+  EXPECT_GE(server_->idle(), milliseconds(200));
+  EXPECT_EQ(ask({.path = "/v1/models", .token = ""}).status, 401);
+  EXPECT_GE(server_->idle(), milliseconds(200));
+
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_EQ(ask({}).status, 200);
+  const auto idle = server_->idle();
+  EXPECT_LE(idle, std::chrono::steady_clock::now() - before);
+
+  http::RawClient one = client();
+  ASSERT_TRUE(one.send(bytes_of(message())));
+  ASSERT_TRUE(eventually([&] { return service_.play.alive == 1; }));
+  const auto sent = std::chrono::steady_clock::now();
+  ASSERT_TRUE(
+      eventually([&] { return std::chrono::steady_clock::now() - sent > milliseconds(50); }));
+  EXPECT_LT(server_->idle(), milliseconds(1)) << "an answer is under way";
+  service_.play.event({}, true);
+  EXPECT_TRUE(one.read_response().has_value());
+  EXPECT_TRUE(rested(milliseconds(50)));
+}
+
 TEST_F(ServerTest, AnswersTheProbesOfClients) {
   start();
   for (const std::string path : {"/", "/api/hello"}) {

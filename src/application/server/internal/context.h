@@ -15,6 +15,7 @@
 
 #include "application/http/handler.h"
 #include "application/server/internal/access.h"
+#include "application/server/internal/in_use.h"
 #include "application/server/internal/memory_sampler.h"
 #include "application/server/server.h"
 
@@ -31,8 +32,10 @@ struct Context {
   // Set once the port is known, before the first request.
   HostPolicy hosts;
   OriginPolicy origins;
+  int port = 0;
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   std::atomic<bool> draining{false};
+  UseClock use{};
 };
 
 // A response with the headers that all of them carry: request-id, memory, and for a page of an

@@ -8,6 +8,7 @@
 #include "domain/api/messages.h"
 
 #include "application/server/internal/routes.h"
+#include "application/server/token_proof.h"
 
 namespace pensieve::server {
 namespace {
@@ -81,6 +82,13 @@ Json engine_json(Context& context) {
               {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};
 }
 
+// The TEXT of "challenge=TEXT", or empty when the query is anything else.
+std::string_view challenge_of(std::string_view query) {
+  constexpr std::string_view kName = "challenge=";
+  if (!query.starts_with(kName) || !is_challenge(query.substr(kName.size()))) return {};
+  return query.substr(kName.size());
+}
+
 }  // namespace
 
 http::Reply get_models(Call& call) {
@@ -99,11 +107,15 @@ http::Reply get_model(Call& call) {
   return ok(call, api::model_json(model, wants_anthropic_shape(call)));
 }
 
-// Strangers learn the status word; the rest is for those with the token.
+// Strangers learn the status word, and whether we hold the token that they hold; the rest is for
+// those who send it.
 http::Reply get_health(Call& call) {
   Context& context = call.context;
   const bool draining = context.draining.load();
   Json body{{"status", draining ? "draining" : "ok"}};
+  if (const auto challenge = challenge_of(call.request.head.query); !challenge.empty()) {
+    body["proof"] = token_proof(context.options.token, context.port, challenge);
+  }
   if (context.token.accepts(call.request.head)) {
     const auto uptime = std::chrono::steady_clock::now() - context.started;
     body["model"] = context.info.model_id;
@@ -111,6 +123,7 @@ http::Reply get_health(Call& call) {
     body["backend"] = context.info.backend;
     body["kernels"] = context.info.kernels;
     body["context_length"] = context.info.context_length;
+    if (context.info.parameters > 0) body["parameters"] = context.info.parameters;
     body["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
     body["memory"] = memory_json(context);
     body["engine"] = engine_json(context);

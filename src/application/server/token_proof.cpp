@@ -1,0 +1,54 @@
+#include "application/server/token_proof.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <algorithm>
+#include <array>
+
+#include "foundation/check.h"
+
+namespace pensieve::server {
+namespace {
+
+constexpr std::size_t kDigestBytes = 32;  // of SHA-256
+
+bool is_letter_or_digit(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+}  // namespace
+
+bool is_challenge(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxChallengeBytes &&
+         std::all_of(text.begin(), text.end(), is_letter_or_digit);
+}
+
+std::string token_proof(std::string_view token, int port, std::string_view challenge) {
+  std::array<unsigned char, kDigestBytes> key{};
+  std::array<unsigned char, kDigestBytes> mac{};
+  unsigned int length = 0;
+  CHECK(EVP_Digest(token.data(), token.size(), key.data(), &length, EVP_sha256(), nullptr) == 1);
+  CHECK(length == key.size());
+  // The words in front keep these answers apart from whatever else may ever be signed.
+  const std::string message =
+      "pensieve-health:" + std::to_string(port) + ":" + std::string(challenge);
+  CHECK(HMAC(EVP_sha256(),
+             key.data(),
+             static_cast<int>(key.size()),
+             reinterpret_cast<const unsigned char*>(message.data()),
+             message.size(),
+             mac.data(),
+             &length) != nullptr);
+  CHECK(length == mac.size());
+
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (const unsigned char byte : mac) {
+    text += kHex[byte >> 4];
+    text += kHex[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace pensieve::server
