@@ -155,3 +155,16 @@ def test_no_prompt_and_no_token_reaches_the_log(server):
     assert server.post(user("say " + canary)).status == 200
     assert Collected(server.stream(user("say " + canary))).ended == "message_stop"
     assert canary not in server.log and TOKEN not in server.log
+
+
+def test_a_model_file_that_is_cut_short_in_use_ends_the_server_and_no_answer_is_garbage(start, tmp_path):
+    model = tmp_path / "model.gguf"
+    model.write_bytes((TINY / "pensieve-tiny-q4_0.gguf").read_bytes())
+    server = start(model=model)
+    whole = server.post(user("hello", max_tokens=8))
+    assert whole.status == 200
+    os.truncate(model, 64 * 1024)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        server.post(user("list the files in src", max_tokens=8))
+    assert server.wait() == 70
+    assert "model file was cut short" in server.log

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <functional>
 
 #include "foundation/check.h"
 
@@ -31,7 +32,41 @@ void on_signal(int number) {
   errno = saved;
 }
 
+// Filled before the handler is installed, read by it alone.
+constexpr std::size_t kMaxRanges = 64;
+std::array<std::span<const std::byte>, kMaxRanges> g_mapped;
+std::size_t g_n_mapped = 0;
+
+void on_bus_error(int number, siginfo_t* info, void*) {
+  const auto* address = static_cast<const std::byte*>(info->si_addr);
+  for (std::size_t i = 0; i < g_n_mapped; ++i) {
+    const std::less<> before;
+    if (before(address, g_mapped[i].data()) ||
+        !before(address, g_mapped[i].data() + g_mapped[i].size())) {
+      continue;
+    }
+    static constexpr char kLine[] =
+        "pensieve: the model file was cut short or its disk failed while it was in use; put the "
+        "whole "
+        "file back and start again\n";
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, kLine, sizeof kLine - 1);
+    _exit(kExitFileGone);
+  }
+  signal(number, SIG_DFL);  // raised again when the instruction is
+}
+
 }  // namespace
+
+void guard_mapped_files(std::span<const std::span<const std::byte>> files) {
+  for (const auto& file : files) {
+    if (g_n_mapped < kMaxRanges) g_mapped[g_n_mapped++] = file;
+  }
+  struct sigaction action {};
+  action.sa_sigaction = on_bus_error;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGBUS, &action, nullptr);
+}
 
 void install_signal_handlers() {
   CHECK(g_pipe[0] == -1);

@@ -8,6 +8,7 @@
 
 #include "application/cli/embedded_model.h"
 #include "application/cli/home.h"
+#include "application/cli/signals.h"
 
 namespace pensieve::cli {
 namespace {
@@ -63,6 +64,7 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
   const SystemMemory memory = read_system_memory();
   auto stack = std::make_unique<Stack>(memory.known ? memory.available_bytes : 0, memory);
   PENSIEVE_TRY(OpenedModel opened, choose_model(options, stack->accountant));
+  if (!opened.embedded) guard_mapped_files(opened.file->mapped());
   stack->embedded = opened.embedded;
   stack->by_default = opened.by_default;
   PENSIEVE_TRY(stack->model, claude::load(std::move(opened.file)));
