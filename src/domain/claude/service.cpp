@@ -61,6 +61,7 @@ class ModelService : public Service {
   Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
                                          std::string_view group) override {
     PENSIEVE_TRY(const chat::Prompt prompt, model_.format->render(request));
+    PENSIEVE_TRY(refuse_hopeless(prompt));
     engine::Request job;
     PENSIEVE_TRY(job.prompt, encode(prompt));
     job.max_tokens = request.max_tokens;
@@ -131,6 +132,21 @@ class ModelService : public Service {
   }
 
  private:
+  // Tokenizing takes some thirty times a text's bytes for a while, so a text that cannot fit,
+  // however its bytes were cut into tokens, is refused before: with the least number that it could
+  // have.
+  Result<void> refuse_hopeless(const chat::Prompt& prompt) const {
+    std::size_t bytes = 0;
+    for (const chat::Piece& piece : prompt.pieces) bytes += piece.control ? 0 : piece.text.size();
+    const std::size_t at_least =
+        bytes / std::max<std::size_t>(model_.tokenizer->longest_piece(), 1);
+    const auto window = static_cast<std::size_t>(engine_.context_length());
+    if (at_least <= window) return {};
+    return Error{.kind = ErrorKind::InvalidRequest,
+                 .message = "prompt is too long: " + std::to_string(at_least) + " tokens > " +
+                            std::to_string(window) + " maximum"};
+  }
+
   const LoadedModel& model_;
   engine::Engine& engine_;
   AnswerGrammars grammars_;

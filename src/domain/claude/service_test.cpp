@@ -224,6 +224,51 @@ TEST_F(ServiceTest, ReusesThePrefixOfAnEarlierAnswer) {
   EXPECT_GT(again.usage.cache_read_input_tokens, again.usage.input_tokens);
 }
 
+// What a client sends back of an answer: its text trimmed, the inputs of its calls rewritten.
+api::InputMessage echoed(const api::Message& message) {
+  api::InputMessage back{.role = api::Role::Assistant, .content = message.content};
+  for (api::ContentBlock& block : back.content) {
+    if (block.kind == api::BlockKind::ToolUse) block.input_json = R"({"added":false,"other":1})";
+    while (block.text.ends_with('\n') || block.text.ends_with(' ')) block.text.pop_back();
+  }
+  return back;
+}
+
+// The tokens of a long random answer are not those that its text would get, and a rewritten call is
+// no longer what was sampled: the next prompt holds the tokens themselves, so their KV is reused.
+TEST_F(ServiceTest, TheNextPromptBeginsWithTheLastOneAndItsAnswer) {
+  auto request = request_for(references().at("tool-ls"));
+  request.tools.resize(1);
+  int text_answers = 0;
+  for (int turn = 0; turn < 5; ++turn) {
+    SCOPED_TRACE(turn);
+    // The first turn calls the tool; the others are noise.
+    request.max_tokens = turn == 0 ? 64 : 12;
+    if (turn > 0) request.temperature = 2;
+    request.seed = static_cast<std::uint64_t>(turn);
+    const auto first = run(request);
+    const int known = *service_->count_tokens(request) + first.usage.output_tokens;
+    request.messages.push_back(echoed(first));
+    api::InputMessage next{.role = api::Role::User, .content = {text_block("And then?")}};
+    for (const api::ContentBlock& block : first.content) {
+      if (block.kind != api::BlockKind::ToolUse) continue;
+      api::ContentBlock result;
+      result.kind = api::BlockKind::ToolResult;
+      result.id = block.id;
+      result.content = {text_block("main.cpp")};
+      next.content.push_back(result);
+    }
+    if (first.stop_reason != api::StopReason::ToolUse) ++text_answers;
+    request.messages.push_back(next);
+
+    // The last token that was sampled is in no KV yet where max_tokens ended the answer.
+    auto probe = request;
+    probe.max_tokens = 1;
+    EXPECT_GE(run(probe).usage.cache_read_input_tokens, known - 1);
+  }
+  EXPECT_GE(text_answers, 3);
+}
+
 TEST_F(ServiceTest, EndsAtMaxTokens) {
   const auto& whole = references().at("count").text;
   for (const int max_tokens : {1, 2, 7}) {
@@ -312,6 +357,15 @@ TEST_F(ServiceTest, RefusesAPromptBeyondTheWindowWithBothNumbers) {
   EXPECT_EQ(refused.error().message,
             "prompt is too long: " + std::to_string(*count) + " tokens > " +
                 std::to_string(kContext) + " maximum");
+}
+
+// 16 MB that could never fit are not tokenized first.
+TEST_F(ServiceTest, RefusesAHopelessPromptAtOnce) {
+  const auto refused = service_->answer(ask("x" + std::string(16 << 20, ' ')), "test");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::InvalidRequest);
+  EXPECT_TRUE(refused.error().message.starts_with("prompt is too long: "));
+  EXPECT_TRUE(refused.error().message.ends_with(" tokens > 2048 maximum"));
 }
 
 TEST_F(ServiceTest, NeverMakesAControlTokenOfText) {
