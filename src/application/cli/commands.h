@@ -10,6 +10,7 @@ int serve(const Options& options);
 int ask(const Options& options);
 int trace(const Options& options);
 int inspect_model(const Options& options);
+int launch_client(const Options& options);
 int print_version();
 
 // Prints "pensieve: sentence" to standard error; gives the exit status that fits.

@@ -79,19 +79,6 @@ Result<std::string> checked_token(std::string text, const std::string& where) {
   return text;
 }
 
-Result<std::string> random_hex() {
-  std::array<unsigned char, kTokenBytes> bytes{};
-  if (getentropy(bytes.data(), bytes.size()) != 0)
-    return refused("the random source", "cannot be read");
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += kHex[byte >> 4];
-    text += kHex[byte & 15];
-  }
-  return text;
-}
-
 // The token file's text, or nothing if there is no such file.
 Result<std::optional<std::string>> read_token(const File& home, const std::string& path) {
   const File file(openat(home.get(), "token", O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
@@ -175,6 +162,24 @@ Result<std::string> home_directory() {
   }
   std::string text = absolute.lexically_normal().string();
   if (text.size() > 1 && text.back() == '/') text.pop_back();
+  return text;
+}
+
+Result<void> make_home(const std::string& home) {
+  PENSIEVE_TRY(const File directory, open_home(home));
+  return {};
+}
+
+Result<std::string> random_hex() {
+  std::array<unsigned char, kTokenBytes> bytes{};
+  if (getentropy(bytes.data(), bytes.size()) != 0)
+    return refused("the random source", "cannot be read");
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    text += kHex[byte >> 4];
+    text += kHex[byte & 15];
+  }
   return text;
 }
 

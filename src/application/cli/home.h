@@ -13,6 +13,9 @@ namespace pensieve::cli {
 // when the system knows no home directory for this user.
 Result<std::string> home_directory();
 
+// Makes the directory, and its mode 0700, if that is needed. Errors: as for access_token().
+Result<void> make_home(const std::string& home);
+
 struct Token {
   std::string value;
   std::string file;  // empty: it came from PENSIEVE_TOKEN
@@ -24,6 +27,9 @@ struct Token {
 // Permission for a directory or file that is not this user's own, Internal for what the system
 // refuses; each names the path.
 Result<Token> access_token(const std::string& home);
+
+// 32 random bytes in hexadecimal. Errors: Internal.
+Result<std::string> random_hex();
 
 // `home`/models/default if there is such a file, directory or link.
 std::optional<std::string> default_model(const std::string& home);

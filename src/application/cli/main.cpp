@@ -28,6 +28,8 @@ int run(const pensieve::cli::Options& options) {
       return pensieve::cli::trace(options);
     case Command::ModelInspect:
       return pensieve::cli::inspect_model(options);
+    case Command::Claude:
+      return pensieve::cli::launch_client(options);
     case Command::Version:
       return pensieve::cli::print_version();
   }

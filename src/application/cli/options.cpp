@@ -17,6 +17,7 @@ constexpr const char* kFooter = R"(
 Examples:
   pensieve                                 serve the model in the home directory, or the embedded one
   pensieve --model ~/models/phi-3-mini-q4.gguf --port 8080
+  pensieve claude                          Claude Code on that model, in the current directory
   pensieve ask "show all files including hidden ones"
   pensieve trace --until=encode request.json
   pensieve model inspect ~/models/phi-3-mini-q4.gguf
@@ -30,6 +31,8 @@ Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
   1    could not start or go on: the port is taken, not enough memory, the engine failed
   2    the command line, a request file or a model file cannot be used
+  70   the model file was cut short while it was in use
+  127  `pensieve claude` found no Claude Code; else it passes the client's own status on
   130  ended at once by SIGINT (143: SIGTERM): a question, or a server that was told twice
 )";
 
@@ -120,6 +123,50 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
       ->type_name("ORIGIN")
       ->allow_extra_args(false)
       ->group("Server");
+  app->add_option("--exit-when-idle",
+                  options.exit_when_idle_minutes,
+                  "End after so many minutes without a request (default: never)")
+      ->type_name("MINUTES")
+      ->check(range(0, 525'600))
+      ->group("Server");
+  app->add_option(
+         "--state-file", options.state_file, "Write address and process id there while serving")
+      ->type_name("PATH")
+      ->group("Server");
+}
+
+constexpr const char* kClaudeFooter = R"(
+  pensieve claude [OPTIONS] [--] [ARGUMENTS OF CLAUDE CODE]
+
+Which arguments are whose: Pensieve takes its own options from the front. The first argument that is
+none of them, and all behind it, go to Claude Code as they are; `--` ends Pensieve's part by itself.
+
+Examples:
+  pensieve claude                          an interactive session
+  pensieve claude -p "list the files here" --allowedTools Bash
+  pensieve claude --continue
+  pensieve claude --model ~/models/phi-3-mini-q4.gguf -- --tools Bash,Read,Write,Edit
+  pensieve claude -- --help                Claude Code's own help
+
+The server: one that runs on the port is used, else one is started in the background (server.log and
+server.json in the home directory). It serves every session of this user and ends 30 minutes after
+its last use. Options for the model and the log count when a server is started.
+
+The client is the `claude` in PATH. Its variables (address, token, model, window) are set for that
+process alone; --permission-mode default and --settings are added unless given. Nothing under
+~/.claude is written by Pensieve, and sessions started without it are as they were.
+
+Exit status: the client's own, 128 plus the number when a signal ended it, 127 when there is no
+`claude`, 1 or 2 when there is no server.)";
+
+void add_claude(CLI::App& app, Options& options, Words& words) {
+  CLI::App* claude = app.add_subcommand("claude", "Run Claude Code on the local model");
+  claude->add_option("--port", options.port, "Port of the server to use or to start (default 7777)")
+      ->type_name("PORT")
+      ->check(range(0, 65535))
+      ->group("Server");
+  add_model_options(claude, options, words);
+  claude->footer(kClaudeFooter);
 }
 
 void add_ask(CLI::App& app, Options& options, Words& words) {
@@ -174,6 +221,47 @@ void add_model_command(CLI::App& app, Options& options) {
       ->required();
   inspect->add_flag("--json", options.json, "One JSON object instead of text");
   inspect->footer("\nExample:\n  pensieve model inspect tiny");
+}
+
+// How many of `arguments` from `begin` on are options of `app`, with their values.
+std::size_t count_own(const CLI::App& app,
+                      const std::vector<std::string>& arguments,
+                      std::size_t begin) {
+  std::size_t at = begin;
+  while (at < arguments.size()) {
+    const std::string& argument = arguments[at];
+    if (!argument.starts_with('-') || argument == "-" || argument == "--") break;
+    const std::size_t equals = argument.find('=');
+    const CLI::Option* option = app.get_option_no_throw(argument.substr(0, equals));
+    if (option == nullptr) break;
+    const bool value_follows = equals == std::string::npos && option->get_items_expected_max() > 0;
+    at += value_follows ? 2 : 1;
+  }
+  return std::min(at, arguments.size()) - begin;
+}
+
+// Takes what belongs to the client out of `pensieve [OPTIONS] claude [OPTIONS] [--] ARGS…` and
+// leaves the rest to be parsed; gives true. Anything else stays as it is.
+bool split_client_arguments(CLI::App& app, std::vector<std::string>& arguments, Options& options) {
+  const CLI::App& claude = *app.get_subcommand("claude");
+  const std::size_t command = count_own(claude, arguments, 0);
+  if (command >= arguments.size() || arguments[command] != "claude") return false;
+  const std::size_t end = command + 1 + count_own(claude, arguments, command + 1);
+  std::size_t rest = end;
+  if (rest < arguments.size() && arguments[rest] == "--") ++rest;
+  const auto at = [&](std::size_t i) { return arguments.begin() + static_cast<std::ptrdiff_t>(i); };
+  options.client_arguments.assign(at(rest), arguments.end());
+  arguments.erase(at(end), arguments.end());
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (i == command) continue;
+    if (arguments[i].starts_with("--port=")) continue;
+    if (arguments[i] == "--port") {
+      ++i;
+      continue;
+    }
+    options.server_arguments.push_back(arguments[i]);
+  }
+  return true;
 }
 
 // Words that passed their checks -> types.
@@ -233,12 +321,14 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   app.footer(kFooter);
   add_serve_options(&app, options, words);
   add_model_options(&app, options, words);
+  add_claude(app, options, words);
   add_ask(app, options, words);
   add_trace(app, options, words);
   add_model_command(app, options);
   app.add_subcommand("version", "Print the version and what this machine can run");
   app.require_subcommand(0, 1);
 
+  const bool launching = split_client_arguments(app, arguments, options);
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
     app.parse(std::move(arguments));
@@ -248,6 +338,13 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
     return complaint(error.what());
   }
 
+  if (app.got_subcommand("claude")) {
+    if (!launching) {
+      return complaint("only the options of `pensieve claude` may stand before `claude`");
+    }
+    options.command = Command::Claude;
+    options.port_given = app.count("--port") + app.get_subcommand("claude")->count("--port") > 0;
+  }
   if (app.got_subcommand("ask")) options.command = Command::Ask;
   if (app.got_subcommand("trace")) options.command = Command::Trace;
   if (app.got_subcommand("model")) options.command = Command::ModelInspect;

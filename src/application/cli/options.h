@@ -13,7 +13,7 @@
 
 namespace pensieve::cli {
 
-enum class Command { Serve, Ask, Trace, ModelInspect, Version };
+enum class Command { Serve, Ask, Trace, ModelInspect, Claude, Version };
 enum class ModelMode {
   Auto,   // a model in the home directory, else the embedded one
   Skip,   // a model in the home directory, else an error that names the way out
@@ -40,6 +40,14 @@ struct Options {
   bool allow_remote = false;
   std::vector<std::string> allowed_hosts;    // names beyond localhost that a Host header may hold
   std::vector<std::string> allowed_origins;  // pages that may call from a browser
+
+  int exit_when_idle_minutes = 0;  // 0: never
+  std::string state_file;          // where address and process id are told; empty: nowhere
+
+  // claude
+  bool port_given = false;
+  std::vector<std::string> server_arguments;  // Pensieve's options as given, without the port
+  std::vector<std::string> client_arguments;  // everything for the client, as given
 
   // ask
   std::string prompt;  // "-": standard input

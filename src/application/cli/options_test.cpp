@@ -95,6 +95,78 @@ TEST(CommandLine, TakesTheSubcommands) {
   EXPECT_EQ(taken({"version"}).command, Command::Version);
 }
 
+using Arguments = std::vector<std::string>;
+
+TEST(CommandLine, ClaudeTakesItsOptionsFromTheFrontAndGivesTheRestToTheClient) {
+  struct Case {
+    Arguments given, server, client;
+    int port = 7777;
+  };
+  const std::vector<Case> cases = {
+      {.given = {"claude"}, .server = {}, .client = {}},
+      {.given = {"claude", "-p", "hi", "--model", "opus"},
+       .server = {},
+       .client = {"-p", "hi", "--model", "opus"}},
+      {.given = {"claude", "--model", "tiny", "-p", "hi"},
+       .server = {"--model", "tiny"},
+       .client = {"-p", "hi"}},
+      {.given = {"claude", "--model=tiny", "--port", "8080", "--threads=2", "fix", "it"},
+       .server = {"--model=tiny", "--threads=2"},
+       .client = {"fix", "it"},
+       .port = 8080},
+      {.given = {"--model", "tiny", "claude", "--port=8080", "mcp", "list"},
+       .server = {"--model", "tiny"},
+       .client = {"mcp", "list"},
+       .port = 8080},
+      {.given = {"--port", "1", "claude", "-c"}, .server = {}, .client = {"-c"}, .port = 1},
+      {.given = {"claude", "--", "--help"}, .server = {}, .client = {"--help"}},
+      {.given = {"claude", "--context", "8192", "--", "--model", "opus", "--", "x"},
+       .server = {"--context", "8192"},
+       .client = {"--model", "opus", "--", "x"}},
+      {.given = {"claude", "-p", "--", "--port", "1"},
+       .server = {},
+       .client = {"-p", "--", "--port", "1"}},
+      {.given = {"claude", "-p", "--help"}, .server = {}, .client = {"-p", "--help"}},
+      {.given = {"claude", "skip"}, .server = {}, .client = {"skip"}},
+      {.given = {"claude", ""}, .server = {}, .client = {""}},
+      {.given = {"claude", "--tools", "Bash", "--port", "1"},
+       .server = {},
+       .client = {"--tools", "Bash", "--port", "1"}},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(testing::PrintToString(one.given));
+    const Options options = taken(one.given);
+    EXPECT_EQ(options.command, Command::Claude);
+    EXPECT_EQ(options.server_arguments, one.server);
+    EXPECT_EQ(options.client_arguments, one.client);
+    EXPECT_EQ(options.port, one.port);
+    EXPECT_EQ(options.port_given, one.port != 7777);
+  }
+  EXPECT_EQ(taken({"claude", "--model", "tiny"}).model, "tiny");
+}
+
+TEST(CommandLine, ClaudeChecksItsOwnOptionsOnly) {
+  for (const Arguments& arguments : std::vector<Arguments>{{"claude", "--port", "x", "-p"},
+                                                           {"claude", "--port"},
+                                                           {"claude", "--kv=q4"},
+                                                           {"skip", "claude"},
+                                                           {"--host", "::1", "claude", "-p", "x"},
+                                                           {"--host", "::1", "claude"}}) {
+    const auto parsed = parse_command_line(arguments);
+    EXPECT_FALSE(parsed.options) << testing::PrintToString(arguments);
+    EXPECT_EQ(parsed.status, 2);
+  }
+}
+
+TEST(CommandLine, TheServerCanEndByItselfAndSayWhereItIs) {
+  EXPECT_EQ(taken({}).exit_when_idle_minutes, 0);
+  EXPECT_EQ(taken({}).state_file, "");
+  const Options options = taken({"skip", "--exit-when-idle", "30", "--state-file", "/x/s.json"});
+  EXPECT_EQ(options.exit_when_idle_minutes, 30);
+  EXPECT_EQ(options.state_file, "/x/s.json");
+  EXPECT_FALSE(parse_command_line({"--exit-when-idle", "-1"}).options);
+}
+
 TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"serve-me"},
@@ -143,6 +215,8 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
                                              {"-h"},
                                              {"ask", "--help"},
                                              {"trace", "--help"},
+                                             {"claude", "--help"},
+                                             {"claude", "--port", "1", "-h"},
                                              {"model", "inspect", "--help"}}) {
     const auto parsed = parse_command_line(arguments);
     EXPECT_FALSE(parsed.options);
@@ -150,23 +224,11 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
     EXPECT_NE(parsed.text.find("Example"), std::string::npos) << parsed.text;
   }
   const std::string main_help = parse_command_line({"--help"}).text;
-  for (const char* word : {"--model",
-                           "--port",
-                           "--host",
-                           "--threads",
-                           "--context",
-                           "--kv",
-                           "--kernel",
-                           "--activations",
-                           "--log-level",
-                           "--log-format",
-                           "--allow-remote",
-                           "ask",
-                           "trace",
-                           "version",
-                           "Exit status",
-                           "PENSIEVE_HOME",
-                           "PENSIEVE_TOKEN"}) {
+  for (const char* word :
+       {"--model",        "--port",           "--host",        "--threads",     "--context",
+        "--kv",           "--kernel",         "--activations", "--log-level",   "--log-format",
+        "--allow-remote", "--exit-when-idle", "--state-file",  "ask",           "claude",
+        "trace",          "version",          "Exit status",   "PENSIEVE_HOME", "PENSIEVE_TOKEN"}) {
     EXPECT_NE(main_help.find(word), std::string::npos) << word;
   }
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);

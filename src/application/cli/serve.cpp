@@ -1,9 +1,11 @@
 // `pensieve`: the model behind a port, until a signal ends it.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ratio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +15,7 @@
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
+#include "application/cli/server_state.h"
 #include "application/cli/signals.h"
 #include "application/cli/stack.h"
 #include "application/server/server.h"
@@ -22,6 +25,7 @@ namespace {
 
 // Claude Code keeps a main conversation, its sub-agents and titles at the same time.
 constexpr int kConversations = 4;
+constexpr int kIdleCheckMs = 500;
 
 std::int64_t created_unix_s(const Options& options, const Stack& stack) {
   struct stat status {};
@@ -105,6 +109,35 @@ void announce(const Options& options,
   std::fflush(stdout);
 }
 
+// The state file while the server runs; nothing without a path.
+class StateFile {
+ public:
+  static Result<StateFile> write(const std::string& path, int port) {
+    if (!path.empty()) PENSIEVE_TRY(write_server_state(path, {.port = port, .pid = getpid()}));
+    return StateFile(path);
+  }
+  StateFile(StateFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  StateFile(const StateFile&) = delete;
+  StateFile& operator=(const StateFile&) = delete;
+  ~StateFile() {
+    if (!path_.empty()) remove_server_state(path_, getpid());
+  }
+
+ private:
+  explicit StateFile(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+// The signal that asks for the end, or 0 when nobody has used the server for long enough.
+int wait_for_end(const Options& options, server::Server& server) {
+  if (options.exit_when_idle_minutes == 0) return wait_for_signal(-1);
+  const auto limit = std::chrono::duration<double, std::ratio<60>>(options.exit_when_idle_minutes);
+  while (server.idle() < limit) {
+    if (const int signal = wait_for_signal(kIdleCheckMs); signal != 0) return signal;
+  }
+  return 0;
+}
+
 Result<int> serve_until_a_signal(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
@@ -125,6 +158,7 @@ Result<int> serve_until_a_signal(const Options& options) {
   info.backend = backend.name;
   info.kernels = backend.kernels;
   info.context_length = stack->engine->context_length();
+  info.parameters = stack->model.file->parameters();
   PENSIEVE_TRY(
       const auto server,
       server::Server::create(
@@ -132,10 +166,15 @@ Result<int> serve_until_a_signal(const Options& options) {
   orderly_signals();
   server->start();
   announce(options, *stack, *server, token);
+  PENSIEVE_TRY(const StateFile state, StateFile::write(options.state_file, server->port()));
 
-  const int signal = wait_for_signal(-1);
-  log_info("signal " + std::to_string(signal) +
-           ": running answers go on for up to 30 s, new requests are refused");
+  if (const int signal = wait_for_end(options, *server); signal != 0) {
+    log_info("signal " + std::to_string(signal) +
+             ": running answers go on for up to 30 s, new requests are refused");
+  } else {
+    log_info("nobody has used the server for " + std::to_string(options.exit_when_idle_minutes) +
+             " minutes: it ends");
+  }
   // Cancelled by a second signal, which ends the process from its handler.
   server->drain(std::chrono::seconds(30));
   server->wait();
