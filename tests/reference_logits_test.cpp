@@ -1,6 +1,6 @@
-// Logits against independent implementations. tests/fixtures/phi3 holds small random models and
-// what Hugging Face transformers computes for them; tools/tiny-model/artefacts holds the embedded
-// model in both formats and what plain numpy computes from its dequantised weights.
+// Logits against independent implementations. tests/fixtures/phi3 and families hold small random
+// models and what Hugging Face transformers computes for them; tools/tiny-model/artefacts holds the
+// embedded model in both formats and what plain numpy computes from its dequantised weights.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -23,7 +23,7 @@ using compute::RopeVariant;
 using compute::cpu::Activations;
 namespace fs = std::filesystem;
 
-const fs::path kFixtures = fs::path(PENSIEVE_SOURCE_DIR) / "tests/fixtures/phi3";
+const fs::path kFixtures = fs::path(PENSIEVE_SOURCE_DIR) / "tests/fixtures";
 const fs::path kTiny = fs::path(PENSIEVE_SOURCE_DIR) / "tools/tiny-model/artefacts";
 
 Json read_json(const fs::path& path) {
@@ -129,16 +129,20 @@ struct Fixture {
 
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> found;
-  for (const auto& entry : fs::directory_iterator(kFixtures)) {
-    if (entry.is_directory() && fs::exists(entry.path() / "reference.json")) {
-      found.push_back({entry.path().filename(), entry.path(), entry.path() / "reference.json"});
+  for (const fs::path& group : {kFixtures / "phi3", kFixtures / "families"}) {
+    for (const auto& entry : fs::directory_iterator(group)) {
+      if (entry.is_directory() && fs::exists(entry.path() / "reference.json")) {
+        found.push_back({entry.path().filename(), entry.path(), entry.path() / "reference.json"});
+      }
     }
-  }
-  for (const auto& entry : fs::directory_iterator(kFixtures / "gguf")) {
-    if (entry.path().extension() != ".gguf") continue;
-    const std::string stem = entry.path().stem();
-    found.push_back(
-        {"gguf-" + stem, entry.path(), entry.path().parent_path() / (stem + "-reference.json")});
+    // A file that holds the model of a folder shares its reference.
+    for (const auto& entry : fs::directory_iterator(group / "gguf")) {
+      if (entry.path().extension() != ".gguf") continue;
+      const std::string stem = entry.path().stem();
+      const fs::path own = group / "gguf" / (stem + "-reference.json");
+      found.push_back(
+          {"gguf-" + stem, entry.path(), fs::exists(own) ? own : group / stem / "reference.json"});
+    }
   }
   std::sort(
       found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
@@ -147,7 +151,7 @@ std::vector<Fixture> fixtures() {
 
 TEST(ReferenceLogits, F32ActivationsAgreeWithTransformers) {
   const auto all = fixtures();
-  ASSERT_GE(all.size(), 20u);
+  ASSERT_GE(all.size(), 36u);
   for (const Fixture& fixture : all) {
     for (const std::string& kernel : compute::cpu::runnable_kernel_names()) {
       const double error =

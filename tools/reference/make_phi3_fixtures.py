@@ -101,7 +101,8 @@ def reference(model, config, prompts, seed):
         ids = [1] + [int(t) for t in rng.integers(3, config.vocab_size, length - 1)]
         logits = logits_of(model, ids)
         positions = sorted({0, length // 3, min(63, length - 1), min(64, length - 1), 2 * length // 3, length - 1})
-        is_long = config.rope_scaling is not None and length > config.original_max_position_embeddings
+        is_long = config.rope_scaling is not None and length > getattr(
+            config, "original_max_position_embeddings", length)
         cases.append({"name": name, "rope": "long" if is_long else "short", "ids": ids, "positions": positions,
                       "logits": [[float("%.7g" % x) for x in logits[p]] for p in positions]})
     return cases

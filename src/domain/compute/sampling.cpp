@@ -259,4 +259,29 @@ Choice sample(std::span<float> logits,
   return {chosen, static_cast<float>(double{score} - unmodified_top - std::log(unmodified_sum))};
 }
 
+std::vector<Choice> most_probable(std::span<const float> logits,
+                                  std::span<const std::uint32_t> allowed,
+                                  int n) {
+  std::vector<Choice> choices;
+  if (n <= 0 || logits.empty()) return choices;
+  std::vector<float> scores(logits.begin(), logits.end());
+  mask_scores(scores, allowed);
+  std::vector<Candidate> candidates;
+  candidates.reserve(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] > kImpossible) candidates.push_back({scores[i], static_cast<TokenId>(i)});
+  }
+  if (candidates.empty()) return choices;
+  const std::size_t kept = std::min(candidates.size(), static_cast<std::size_t>(n));
+  const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(kept);
+  std::partial_sort(candidates.begin(), end, candidates.end(), better);
+  const float top = candidates.front().score;
+  const double log_sum = std::log(sum_of_weights(scores, top, 1.0f));
+  for (auto candidate = candidates.begin(); candidate != end; ++candidate) {
+    const double logprob = double{candidate->score} - top - log_sum;
+    choices.push_back({candidate->token, static_cast<float>(logprob)});
+  }
+  return choices;
+}
+
 }  // namespace pensieve::compute

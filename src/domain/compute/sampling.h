@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "foundation/ids.h"
 
@@ -35,5 +36,11 @@ Choice sample(std::span<float> logits,
               std::span<const TokenId> seen,
               std::span<const std::uint32_t> allowed,
               std::uint64_t position);
+
+// The `n` most probable tokens, best first, the lowest id first among equals; fewer if fewer are
+// allowed. logits: [vocab] f32; `allowed` as above; logprobs as in Choice.
+std::vector<Choice> most_probable(std::span<const float> logits,
+                                  std::span<const std::uint32_t> allowed,
+                                  int n);
 
 }  // namespace pensieve::compute

@@ -284,5 +284,39 @@ TEST(Sampling, NeverDrawsOutsideTheMask) {
   }
 }
 
+TEST(Sampling, TellsTheMostProbableTokensInOrder) {
+  for (unsigned seed = 1; seed <= 100; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const std::size_t vocab = 1 + random() % 300;
+    auto logits = random_logits(vocab, seed, 4.0f);
+    if (vocab > 3) logits[3] = logits[1];  // equals
+    std::vector<std::uint32_t> allowed;
+    if (seed % 2 == 0) {
+      std::set<TokenId> open;
+      for (int i = 0; i < 30; ++i) open.insert(static_cast<TokenId>(random() % vocab));
+      allowed = bitmask(vocab, open);
+    }
+    std::vector<std::size_t> order;
+    double sum = 0;
+    for (std::size_t i = 0; i < vocab; ++i) {
+      if (!is_allowed(allowed, i)) continue;
+      order.push_back(i);
+      sum += std::exp(double{logits[i]});
+    }
+    std::stable_sort(
+        order.begin(), order.end(), [&](auto a, auto b) { return logits[a] > logits[b]; });
+    const auto choices = most_probable(logits, allowed, 20);
+    ASSERT_EQ(choices.size(), std::min<std::size_t>(order.size(), 20));
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+      EXPECT_EQ(choices[i].token, static_cast<TokenId>(order[i]));
+      // exp_nonpositive() is exact to 3e-7, and log carries that over.
+      EXPECT_NEAR(choices[i].logprob, double{logits[order[i]]} - std::log(sum), 2e-5);
+    }
+  }
+  EXPECT_TRUE(most_probable({}, {}, 5).empty());
+  EXPECT_TRUE(most_probable(random_logits(5, 1, 1), {}, 0).empty());
+}
+
 }  // namespace
 }  // namespace pensieve::compute

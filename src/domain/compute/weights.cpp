@@ -153,6 +153,20 @@ void dequantize_block(WeightType type, const std::byte* b, float* out) {
 
 }  // namespace
 
+std::string_view to_string(Architecture architecture) {
+  switch (architecture) {
+    case Architecture::Phi3:
+      return "phi3";
+    case Architecture::Llama:
+      return "llama";
+    case Architecture::Qwen2:
+      return "qwen2";
+    case Architecture::Qwen3:
+      return "qwen3";
+  }
+  return "?";
+}
+
 std::string_view to_string(WeightType type) {
   switch (type) {
     case WeightType::F32:

@@ -2,8 +2,10 @@
 // (usually in a mapped file). Nothing is copied and nothing is dequantised here.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,7 +65,30 @@ struct WeightView {
 // Writes row `row` of `view` as f32: [cols]. The definition of what the stored bits mean.
 void dequantize_row(const WeightView& view, int row, float* out);
 
-enum class Architecture : std::uint8_t { Phi3 };
+// Matrices with the same columns, one below the other: what one model keeps as one tensor and
+// another as several (q, k and v; gate and up), maybe of different types.
+class StackedView {
+ public:
+  StackedView() = default;
+  StackedView(const WeightView& whole) : parts_{whole}, n_parts_(1) {}  // NOLINT: a stack of one
+  StackedView(const WeightView& a, const WeightView& b) : parts_{a, b}, n_parts_(2) {}
+  StackedView(const WeightView& a, const WeightView& b, const WeightView& c)
+      : parts_{a, b, c}, n_parts_(3) {}
+
+  std::span<const WeightView> parts() const { return {parts_.data(), n_parts_}; }
+  int rows() const {
+    int sum = 0;
+    for (const WeightView& part : parts()) sum += part.rows;
+    return sum;
+  }
+
+ private:
+  std::array<WeightView, 3> parts_;
+  std::size_t n_parts_ = 0;
+};
+
+enum class Architecture : std::uint8_t { Phi3, Llama, Qwen2, Qwen3 };
+std::string_view to_string(Architecture architecture);  // as GGUF names it: "phi3"
 
 // Every field is checked by whoever fills it (model/): positive, consistent, within the bounds
 // there.
@@ -84,16 +109,22 @@ struct HyperParameters {
   std::vector<float> rope_short;  // [rope_dims / 2] divisors of the inverse frequencies, or empty
   std::vector<float> rope_long;   // (all ones)
   float rope_attention_scale = 1.0f;  // multiplies cos and sin, both variants
+  bool rope_interleaved = false;      // pairs are neighbours (2 j, 2 j + 1); else (j, j + dims / 2)
   int sliding_window = 0;             // a token sees itself and window - 1 before it; 0: everything
 };
 
 struct LayerWeights {
   WeightView attention_norm;  // [hidden] f32
-  WeightView qkv;  // [(n_heads + 2 * n_kv_heads) * head_dim, hidden]: all q, then k, then v
+  StackedView qkv;  // [(n_heads + 2 * n_kv_heads) * head_dim, hidden]: all q, then k, then v
   WeightView attention_out;  // [hidden, n_heads * head_dim]
   WeightView ffn_norm;       // [hidden] f32
-  WeightView gate_up;        // [2 * ffn, hidden]: all gate rows, then all up rows
+  StackedView gate_up;       // [2 * ffn, hidden]: all gate rows, then all up rows
   WeightView down;           // [hidden, ffn]
+
+  // Added to q, k and v (Qwen2), together [qkv.rows()], or no parts.
+  StackedView qkv_bias{};
+  // RMSNorm of each head of q and k before it is rotated (Qwen3), [head_dim], or empty.
+  WeightView q_norm{}, k_norm{};
 };
 
 struct ModelWeights {

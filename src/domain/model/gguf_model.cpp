@@ -1,5 +1,5 @@
-// GGUF -> model: the keys and tensors of the phi3 architecture. Names and meaning follow the GGUF
-// specification; layouts are in docs/formats/weights.md.
+// GGUF -> model: the keys and tensors of the architectures that can be run. Names and meaning
+// follow the GGUF specification; layouts are in docs/formats/weights.md.
 #include <cmath>
 #include <optional>
 #include <set>
@@ -47,12 +47,16 @@ class Reader {
   }
 
  private:
-  const GgufValue* value(const std::string& key) const { return gguf_.value("phi3." + key); }
+  // The full name of a key of the architecture: "phi3.block_count".
+  std::string full(const std::string& key) const {
+    return std::string(compute::to_string(weights_.hyper.architecture)) + '.' + key;
+  }
+  const GgufValue* value(const std::string& key) const { return gguf_.value(full(key)); }
 
   // The sentence's subject for a key of the architecture, present or not.
   std::string subject(const std::string& key) const {
     const GgufValue* found = value(key);
-    return found != nullptr ? where(*found) : "key " + in_quotes("phi3." + key);
+    return found != nullptr ? where(*found) : "key " + in_quotes(full(key));
   }
 
   Result<std::optional<int>> integer(const std::string& key, IntegerBounds bounds) const {
@@ -65,7 +69,7 @@ class Reader {
   }
   Result<int> required(const std::string& key, IntegerBounds bounds) const {
     PENSIEVE_TRY(const auto number, integer(key, bounds));
-    if (!number) return bad_file("key " + in_quotes("phi3." + key) + " is missing");
+    if (!number) return bad_file("key " + in_quotes(full(key)) + " is missing");
     return *number;
   }
   Result<std::optional<float>> real(const std::string& key, double low, double high) const {
@@ -77,13 +81,17 @@ class Reader {
     return std::optional<float>(checked);
   }
 
-  Result<void> check_kind() const {
+  Result<void> check_kind() {
     const GgufValue* architecture = gguf_.value("general.architecture");
     if (architecture == nullptr) return bad_file("key \"general.architecture\" is missing");
-    if (architecture->text() != "phi3") {
-      return bad_file(where(*architecture) + " is " + in_quotes(architecture->printed()) +
-                      "; phi3 models can be run");
+    const auto known = architecture_named(architecture->text().value_or(""));
+    if (!known) {
+      return bad_file(where(*architecture) + " is " + in_quotes(architecture->printed()) + "; " +
+                      runnable_architectures());
     }
+    weights_.hyper.architecture = *known;
+    // Writers put the rows of Llama's q and k in the order of neighbouring pairs.
+    weights_.hyper.rope_interleaved = *known == compute::Architecture::Llama;
     const GgufValue* parts = gguf_.value("split.count");
     if (parts != nullptr && parts->integer().value_or(2) > 1) {
       return bad_file(where(*parts) + " says that the model is split over " + parts->printed() +
@@ -102,7 +110,9 @@ class Reader {
     hyper.n_kv_heads = kv_heads.value_or(hyper.n_heads);
     PENSIEVE_TRY(hyper.context_length, required("context_length", kContextBounds));
     PENSIEVE_TRY(const auto eps, real("attention.layer_norm_rms_epsilon", 1e-12, 1));
-    if (!eps) return bad_file("key \"phi3.attention.layer_norm_rms_epsilon\" is missing");
+    if (!eps) {
+      return bad_file("key " + in_quotes(full("attention.layer_norm_rms_epsilon")) + " is missing");
+    }
     hyper.rms_eps = *eps;
 
     PENSIEVE_TRY(const auto key_length, integer("attention.key_length", kHeadDimBounds));
@@ -138,29 +148,52 @@ class Reader {
 
     PENSIEVE_TRY(hyper.rope_short, factors("rope_factors_short"));
     PENSIEVE_TRY(hyper.rope_long, factors("rope_factors_long"));
-    if (const GgufValue* type = value("rope.scaling.type"); type != nullptr) {
-      const auto text = type->text();
-      const bool longrope = text == "longrope" || text == "su";
-      if (!longrope && text != "none") {
-        return bad_file(where(*type) + " is " + in_quotes(type->printed()) +
-                        "; only longrope can be run");
-      }
-      if (longrope && hyper.rope_short.empty() && hyper.rope_long.empty()) {
-        return bad_file(where(*type) +
-                        " is longrope, but tensor \"rope_factors_long.weight\" is "
-                        "missing");
-      }
+    // Llama 3.1 and later: one set for every length, computed when the file was written.
+    if (hyper.rope_short.empty() && hyper.rope_long.empty()) {
+      PENSIEVE_TRY(hyper.rope_short, factors("rope_freqs"));
+      hyper.rope_long = hyper.rope_short;
     }
-    PENSIEVE_TRY(const auto scale, real("rope.scaling.attn_factor", 1e-3, 1e3));
-    if (!hyper.rope_short.empty() || !hyper.rope_long.empty()) {
-      hyper.rope_attention_scale = scale.value_or(
-          longrope_attention_scale(hyper.context_length, hyper.original_context_length));
-    }
+    PENSIEVE_TRY(read_rope_scaling());
     return check_consistency(hyper,
                              {.n_kv_heads = subject("attention.head_count_kv"),
                               .rope_dims = subject("rope.dimension_count"),
                               .rope_short = "tensor \"rope_factors_short.weight\"",
                               .rope_long = "tensor \"rope_factors_long.weight\""});
+  }
+
+  Result<void> read_rope_scaling() {
+    HyperParameters& hyper = weights_.hyper;
+    const bool has_factors = !hyper.rope_short.empty() || !hyper.rope_long.empty();
+    PENSIEVE_TRY(const auto attention, real("rope.scaling.attn_factor", 1e-3, 1e3));
+    const GgufValue* type = value("rope.scaling.type");
+    const std::string_view name = type == nullptr ? "none" : type->text().value_or("?");
+    if (name == "longrope" || name == "su" ||
+        (has_factors && hyper.architecture == compute::Architecture::Phi3)) {
+      if (!has_factors) {
+        return bad_file(where(*type) +
+                        " is longrope, but tensor \"rope_factors_long.weight\" is missing");
+      }
+      hyper.rope_attention_scale = attention.value_or(
+          longrope_attention_scale(hyper.context_length, hyper.original_context_length));
+      return {};
+    }
+    if (name == "none") return {};
+    PENSIEVE_TRY(const auto factor, real("rope.scaling.factor", 1, 1e6));
+    if (!factor && (name == "linear" || name == "yarn")) {
+      return bad_file("key " + in_quotes(full("rope.scaling.factor")) + " is missing");
+    }
+    if (name == "linear") {
+      scale_rope_linear(hyper, *factor);
+    } else if (name == "yarn") {
+      YarnScaling yarn{.factor = *factor,
+                       .original_context = static_cast<double>(hyper.original_context_length)};
+      scale_rope_yarn(hyper, yarn);
+      hyper.rope_attention_scale *= attention.value_or(1.0f);
+    } else {
+      return bad_file(where(*type) + " is " + in_quotes(type->printed()) +
+                      "; linear, yarn and longrope can be run");
+    }
+    return {};
   }
 
   // A one-dimensional tensor of factors, with or without the ".weight" that most writers add.
@@ -203,11 +236,13 @@ class Reader {
     return view_of(*tensor);
   }
 
-  Result<WeightView> norm(const std::string& name) {
-    PENSIEVE_TRY(const WeightView view, matrix(name, 1, weights_.hyper.hidden));
+  Result<WeightView> norm(const std::string& name) { return vector(name, weights_.hyper.hidden); }
+
+  Result<WeightView> vector(const std::string& name, int size) {
+    PENSIEVE_TRY(const WeightView view, matrix(name, 1, size));
     const GgufTensor* tensor = gguf_.tensor(name);
     if (compute::block_shape(view.type).elements != 1) {
-      return bad_file(where(*tensor) + " is a norm and must be F32, F16 or BF16");
+      return bad_file(where(*tensor) + " is a vector and must be F32, F16 or BF16");
     }
     PENSIEVE_TRY(check_finite(view, where(*tensor)));
     return view;
@@ -228,17 +263,19 @@ class Reader {
                       " rows");
     }
     PENSIEVE_TRY(weights_.token_embedding, matrix("token_embd.weight", hyper.vocab, hyper.hidden));
-    const int heads_dim = hyper.n_heads * hyper.head_dim;
-    const int qkv_rows = heads_dim + 2 * hyper.n_kv_heads * hyper.head_dim;
     for (int i = 0; i < hyper.n_layers; ++i) {
       const std::string prefix = "blk." + std::to_string(i) + ".";
       compute::LayerWeights layer;
       PENSIEVE_TRY(layer.attention_norm, norm(prefix + "attn_norm.weight"));
-      PENSIEVE_TRY(layer.qkv, matrix(prefix + "attn_qkv.weight", qkv_rows, hyper.hidden));
-      PENSIEVE_TRY(layer.attention_out,
-                   matrix(prefix + "attn_output.weight", hyper.hidden, heads_dim));
+      PENSIEVE_TRY(read_attention(prefix, layer));
       PENSIEVE_TRY(layer.ffn_norm, norm(prefix + "ffn_norm.weight"));
-      PENSIEVE_TRY(layer.gate_up, matrix(prefix + "ffn_up.weight", 2 * hyper.ffn, hyper.hidden));
+      if (gguf_.tensor(prefix + "ffn_gate.weight") != nullptr) {
+        PENSIEVE_TRY(const auto gate, matrix(prefix + "ffn_gate.weight", hyper.ffn, hyper.hidden));
+        PENSIEVE_TRY(const auto up, matrix(prefix + "ffn_up.weight", hyper.ffn, hyper.hidden));
+        layer.gate_up = {gate, up};
+      } else {
+        PENSIEVE_TRY(layer.gate_up, matrix(prefix + "ffn_up.weight", 2 * hyper.ffn, hyper.hidden));
+      }
       PENSIEVE_TRY(layer.down, matrix(prefix + "ffn_down.weight", hyper.hidden, hyper.ffn));
       weights_.layers.push_back(layer);
     }
@@ -250,13 +287,47 @@ class Reader {
     return {};
   }
 
+  Result<void> read_attention(const std::string& prefix, compute::LayerWeights& layer) {
+    const HyperParameters& hyper = weights_.hyper;
+    const int q_rows = hyper.n_heads * hyper.head_dim, kv_rows = hyper.n_kv_heads * hyper.head_dim;
+    PENSIEVE_TRY(layer.attention_out, matrix(prefix + "attn_output.weight", hyper.hidden, q_rows));
+    if (gguf_.tensor(prefix + "attn_q.weight") == nullptr) {
+      PENSIEVE_TRY(layer.qkv,
+                   matrix(prefix + "attn_qkv.weight", q_rows + 2 * kv_rows, hyper.hidden));
+    } else {
+      PENSIEVE_TRY(const auto q, matrix(prefix + "attn_q.weight", q_rows, hyper.hidden));
+      PENSIEVE_TRY(const auto k, matrix(prefix + "attn_k.weight", kv_rows, hyper.hidden));
+      PENSIEVE_TRY(const auto v, matrix(prefix + "attn_v.weight", kv_rows, hyper.hidden));
+      layer.qkv = {q, k, v};
+    }
+    if (gguf_.tensor(prefix + "attn_q.bias") != nullptr) {
+      PENSIEVE_TRY(const auto q, vector(prefix + "attn_q.bias", q_rows));
+      PENSIEVE_TRY(const auto k, vector(prefix + "attn_k.bias", kv_rows));
+      PENSIEVE_TRY(const auto v, vector(prefix + "attn_v.bias", kv_rows));
+      layer.qkv_bias = {q, k, v};
+    } else if (hyper.architecture == compute::Architecture::Qwen2) {
+      return bad_file("tensor " + in_quotes(prefix + "attn_q.bias") + " is missing");
+    }
+    if (!weights_.layers.empty() &&
+        weights_.layers[0].qkv_bias.parts().empty() != layer.qkv_bias.parts().empty()) {
+      return bad_file("tensor " + in_quotes(prefix + "attn_q.bias") +
+                      " is there in some layers and missing in others");
+    }
+    if (hyper.architecture == compute::Architecture::Qwen3) {
+      PENSIEVE_TRY(layer.q_norm, vector(prefix + "attn_q_norm.weight", hyper.head_dim));
+      PENSIEVE_TRY(layer.k_norm, vector(prefix + "attn_k_norm.weight", hyper.head_dim));
+    }
+    return {};
+  }
+
   // A tensor that nothing reads would change the answers of whoever does read it (a bias, a layer
   // beyond the count): better no model than another one.
   Result<void> refuse_unused() const {
     for (const GgufTensor& tensor : gguf_.tensors) {
       if (used_.count(tensor.name) == 0) {
-        return bad_file(where(tensor) + " is not part of a phi3 model of " +
-                        std::to_string(weights_.hyper.n_layers) + " layers");
+        return bad_file(where(tensor) + " is not part of a " +
+                        std::string(compute::to_string(weights_.hyper.architecture)) +
+                        " model of " + std::to_string(weights_.hyper.n_layers) + " layers");
       }
     }
     return {};

@@ -1,5 +1,5 @@
-// A Hugging Face directory of safetensors -> model: the tensors of the phi3 architecture, plain or
-// in MLX's affine quantisation. Layouts are in docs/formats/weights.md.
+// A Hugging Face directory of safetensors -> model: the tensors of the architectures that can be
+// run, plain or in MLX's affine quantisation. Layouts are in docs/formats/weights.md.
 #include <algorithm>
 #include <array>
 #include <set>
@@ -105,9 +105,10 @@ class Reader {
                                           : WeightType::BF16;
   }
 
-  Result<WeightView> norm(const std::string& name) {
+  Result<WeightView> norm(const std::string& name) { return vector(name, weights_.hyper.hidden); }
+
+  Result<WeightView> vector(const std::string& name, int size) {
     PENSIEVE_TRY(const Located at, required(name));
-    const int size = weights_.hyper.hidden;
     WeightView view;
     PENSIEVE_TRY(view.data, data_of(at, kFloats, {static_cast<std::uint64_t>(size)}));
     view.type = float_type(at.tensor->type);
@@ -165,18 +166,21 @@ class Reader {
 
   Result<void> read_layers() {
     const compute::HyperParameters& hyper = weights_.hyper;
-    const int heads_dim = hyper.n_heads * hyper.head_dim;
-    const int qkv_rows = heads_dim + 2 * hyper.n_kv_heads * hyper.head_dim;
     PENSIEVE_TRY(weights_.token_embedding, matrix("model.embed_tokens", hyper.vocab, hyper.hidden));
     for (int i = 0; i < hyper.n_layers; ++i) {
       const std::string prefix = "model.layers." + std::to_string(i) + ".";
       compute::LayerWeights layer;
       PENSIEVE_TRY(layer.attention_norm, norm(prefix + "input_layernorm.weight"));
-      PENSIEVE_TRY(layer.qkv, matrix(prefix + "self_attn.qkv_proj", qkv_rows, hyper.hidden));
-      PENSIEVE_TRY(layer.attention_out,
-                   matrix(prefix + "self_attn.o_proj", hyper.hidden, heads_dim));
+      PENSIEVE_TRY(read_attention(prefix + "self_attn.", layer));
       PENSIEVE_TRY(layer.ffn_norm, norm(prefix + "post_attention_layernorm.weight"));
-      PENSIEVE_TRY(layer.gate_up, matrix(prefix + "mlp.gate_up_proj", 2 * hyper.ffn, hyper.hidden));
+      if (hyper.architecture == compute::Architecture::Phi3) {
+        PENSIEVE_TRY(layer.gate_up,
+                     matrix(prefix + "mlp.gate_up_proj", 2 * hyper.ffn, hyper.hidden));
+      } else {
+        PENSIEVE_TRY(const auto gate, matrix(prefix + "mlp.gate_proj", hyper.ffn, hyper.hidden));
+        PENSIEVE_TRY(const auto up, matrix(prefix + "mlp.up_proj", hyper.ffn, hyper.hidden));
+        layer.gate_up = {gate, up};
+      }
       PENSIEVE_TRY(layer.down, matrix(prefix + "mlp.down_proj", hyper.hidden, hyper.ffn));
       weights_.layers.push_back(layer);
     }
@@ -189,6 +193,31 @@ class Reader {
     return {};
   }
 
+  Result<void> read_attention(const std::string& prefix, compute::LayerWeights& layer) {
+    const compute::HyperParameters& hyper = weights_.hyper;
+    const int q_rows = hyper.n_heads * hyper.head_dim, kv_rows = hyper.n_kv_heads * hyper.head_dim;
+    PENSIEVE_TRY(layer.attention_out, matrix(prefix + "o_proj", hyper.hidden, q_rows));
+    if (hyper.architecture == compute::Architecture::Phi3) {
+      PENSIEVE_TRY(layer.qkv, matrix(prefix + "qkv_proj", q_rows + 2 * kv_rows, hyper.hidden));
+      return {};
+    }
+    PENSIEVE_TRY(const auto q, matrix(prefix + "q_proj", q_rows, hyper.hidden));
+    PENSIEVE_TRY(const auto k, matrix(prefix + "k_proj", kv_rows, hyper.hidden));
+    PENSIEVE_TRY(const auto v, matrix(prefix + "v_proj", kv_rows, hyper.hidden));
+    layer.qkv = {q, k, v};
+    if (hyper.architecture == compute::Architecture::Qwen2) {
+      PENSIEVE_TRY(const auto q_bias, vector(prefix + "q_proj.bias", q_rows));
+      PENSIEVE_TRY(const auto k_bias, vector(prefix + "k_proj.bias", kv_rows));
+      PENSIEVE_TRY(const auto v_bias, vector(prefix + "v_proj.bias", kv_rows));
+      layer.qkv_bias = {q_bias, k_bias, v_bias};
+    }
+    if (hyper.architecture == compute::Architecture::Qwen3) {
+      PENSIEVE_TRY(layer.q_norm, vector(prefix + "q_norm.weight", hyper.head_dim));
+      PENSIEVE_TRY(layer.k_norm, vector(prefix + "k_norm.weight", hyper.head_dim));
+    }
+    return {};
+  }
+
   // As for GGUF: a tensor that nothing reads means another model than the one we would run. Left
   // aside are tables that can be computed, and the copy of a tied embedding.
   Result<void> refuse_unused() const {
@@ -196,8 +225,9 @@ class Reader {
       const bool harmless =
           name.ends_with(".rotary_emb.inv_freq") || (config_.tied && name.starts_with("lm_head."));
       if (used_.count(name) == 0 && !harmless) {
-        return bad_file(where(at) + " is not part of a phi3 model of " +
-                        std::to_string(weights_.hyper.n_layers) + " layers");
+        return bad_file(where(at) + " is not part of a " +
+                        std::string(compute::to_string(weights_.hyper.architecture)) +
+                        " model of " + std::to_string(weights_.hyper.n_layers) + " layers");
       }
     }
     return {};

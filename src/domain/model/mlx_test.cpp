@@ -214,7 +214,7 @@ TEST(MlxModel, RefusesABadConfig) {
     const char* words;
   };
   const Case cases[] = {
-      {"model_type", "llama", "\"llama\""},
+      {"model_type", "gemma", "\"gemma\""},
       {"model_type", nullptr, "model_type"},
       {"hidden_act", "gelu", "\"gelu\""},
       {"attention_bias", true, "attention_bias"},
@@ -243,7 +243,9 @@ TEST(MlxModel, RefusesABadConfig) {
       {"sliding_window", -5, "sliding_window"},
       {"rope_scaling", 5, "not an object"},
       {"rope_scaling", {{"factor", 2}}, "\"rope_scaling.type\" is missing"},
-      {"rope_scaling", {{"type", "linear"}, {"factor", 2}}, "\"linear\""},
+      {"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}, "\"dynamic\""},
+      {"rope_scaling", {{"type", "linear"}}, "factor"},
+      {"rope_scaling", {{"type", "llama3"}, {"factor", 8}}, "low_freq_factor"},
       {"rope_scaling", {{"type", "longrope"}}, "long_factor"},
       {"rope_scaling", {{"type", "longrope"}, {"long_factor", {1, 2}}}, "without"},
       {"rope_scaling",

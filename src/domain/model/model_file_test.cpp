@@ -138,10 +138,10 @@ TEST(ModelFile, TheEmbeddedModelHasTheSameWeightsInBothFormats) {
   for (std::size_t i = 0; i < a.layers.size(); ++i) {
     SCOPED_TRACE(i);
     compare(a.layers[i].attention_norm, b.layers[i].attention_norm, 1e-3);
-    compare(a.layers[i].qkv, b.layers[i].qkv, 2e-3);
+    compare(a.layers[i].qkv.parts()[0], b.layers[i].qkv.parts()[0], 2e-3);
     compare(a.layers[i].attention_out, b.layers[i].attention_out, 2e-3);
     compare(a.layers[i].ffn_norm, b.layers[i].ffn_norm, 1e-3);
-    compare(a.layers[i].gate_up, b.layers[i].gate_up, 2e-3);
+    compare(a.layers[i].gate_up.parts()[0], b.layers[i].gate_up.parts()[0], 2e-3);
     compare(a.layers[i].down, b.layers[i].down, 2e-3);
   }
 }
@@ -209,7 +209,8 @@ TEST(ModelFile, TheFingerprintChangesWithHeaderSizeAndWeights) {
   image.pop_back();
   auto model = ModelFile::from_memory(std::as_bytes(std::span(image)), "image", accountant);
   ASSERT_TRUE(model);
-  const auto* weight = reinterpret_cast<const char*>((*model)->weights().layers[0].qkv.data);
+  const compute::WeightView qkv = (*model)->weights().layers[0].qkv.parts()[0];
+  const auto* weight = reinterpret_cast<const char*>(qkv.data);
   image[static_cast<std::size_t>(weight - image.data()) + 5] ^= 1;
   EXPECT_NE(fingerprint(), original);
 }

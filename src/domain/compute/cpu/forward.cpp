@@ -128,6 +128,13 @@ Result<Forward> Forward::create(const ModelWeights& weights,
       place(static_cast<std::size_t>(max_outputs) * static_cast<std::size_t>(h.vocab) * 4);
   const std::size_t rope_cos = place(rows * half * 4), rope_sin = place(rows * half * 4);
   const std::size_t norms = place((2 * static_cast<std::size_t>(h.n_layers) + 1) * hidden * 4);
+  const LayerWeights& first = weights.layers.front();
+  const std::size_t layers = static_cast<std::size_t>(h.n_layers);
+  const std::size_t bias_width = first.qkv_bias.parts().empty() ? 0 : q_width + 2 * kv_width;
+  const std::size_t head_norm_width =
+      first.q_norm.empty() ? 0 : 2 * static_cast<std::size_t>(h.head_dim);
+  const std::size_t biases = place(layers * bias_width * 4);
+  const std::size_t head_norms = place(layers * head_norm_width * 4);
   const std::size_t frequencies = place(2 * half * 4);
   const std::size_t q8 = place(rows * widest);
   const std::size_t scale = place(rows * widest / 32 * 4), sum = place(rows * widest / 32 * 4);
@@ -148,6 +155,8 @@ Result<Forward> Forward::create(const ModelWeights& weights,
   forward.rope_sin_ = s.as<float>(rope_sin, rows * half);
   forward.norm_weights_ =
       s.as<float>(norms, (2 * static_cast<std::size_t>(h.n_layers) + 1) * hidden);
+  forward.qkv_bias_ = s.as<float>(biases, layers * bias_width);
+  forward.head_norms_ = s.as<float>(head_norms, layers * head_norm_width);
   forward.inverse_frequency_ = s.as<float>(frequencies, 2 * half);
   forward.int8_.q = s.as<std::int8_t>(q8, rows * widest).data();
   forward.int8_.scale = s.as<float>(scale, rows * widest / 32).data();
@@ -160,6 +169,16 @@ Result<Forward> Forward::create(const ModelWeights& weights,
     float* at = forward.norm_weights_.data() + static_cast<std::size_t>(2 * i) * hidden;
     dequantize_row(layer.attention_norm, 0, at);
     dequantize_row(layer.ffn_norm, 0, at + hidden);
+    if (head_norm_width > 0) {
+      float* norms_at = forward.head_norms_.data() + static_cast<std::size_t>(i) * head_norm_width;
+      dequantize_row(layer.q_norm, 0, norms_at);
+      dequantize_row(layer.k_norm, 0, norms_at + h.head_dim);
+    }
+    float* bias_at = forward.qkv_bias_.data() + static_cast<std::size_t>(i) * bias_width;
+    for (const WeightView& part : layer.qkv_bias.parts()) {
+      dequantize_row(part, 0, bias_at);
+      bias_at += part.cols;
+    }
   }
   dequantize_row(weights.output_norm,
                  0,
@@ -184,16 +203,37 @@ std::span<float> Forward::logits(int i) {
   return logits_.subspan(static_cast<std::size_t>(i) * vocab, vocab);
 }
 
-void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out, bool accumulate) {
-  const bool int8 = int8_activations_ && w.type != WeightType::F32 && w.type != WeightType::F16 &&
-                    w.type != WeightType::BF16;
-  const auto cols = static_cast<std::size_t>(w.cols);
-  if (int8) {
+bool Forward::takes_int8(const WeightView& w) const {
+  return int8_activations_ && w.type != WeightType::F32 && w.type != WeightType::F16 &&
+         w.type != WeightType::BF16;
+}
+
+void Forward::matmul(
+    const StackedView& w, const float* x, int n_rows, float* out, bool accumulate) {
+  const auto parts = w.parts();
+  if (std::any_of(parts.begin(), parts.end(), [&](const auto& part) { return takes_int8(part); })) {
+    const int cols = parts[0].cols;
     int8_.n_tokens = n_rows;
     pool_->run(n_rows, [&](int row, int) {
-      kernels_->quantize_row(x + static_cast<std::size_t>(row) * cols, w.cols, row, int8_);
+      kernels_->quantize_row(
+          x + static_cast<std::size_t>(row) * static_cast<std::size_t>(cols), cols, row, int8_);
     });
   }
+  const auto stride = static_cast<std::size_t>(w.rows());
+  for (const WeightView& part : parts) {
+    multiply(part, x, n_rows, out, stride, accumulate);
+    out += part.rows;
+  }
+}
+
+void Forward::multiply(const WeightView& w,
+                       const float* x,
+                       int n_rows,
+                       float* out,
+                       std::size_t stride,
+                       bool accumulate) {
+  const bool int8 = takes_int8(w);
+  const auto cols = static_cast<std::size_t>(w.cols);
   const PanelFormat format = panel_format(w.type);
   const int n_groups = w.cols / kGroupColumns;
   // With one tile of tokens nothing is kept; with several the whole panel is packed once.
@@ -245,8 +285,7 @@ void Forward::matmul(const WeightView& w, const float* x, int n_rows, float* out
         }
         const int width = std::min(kBlockRows, w.rows - first_row);
         for (int t = 0; t < n; ++t) {
-          float* to = out + static_cast<std::size_t>(tile + t) * static_cast<std::size_t>(w.rows) +
-                      first_row;
+          float* to = out + static_cast<std::size_t>(tile + t) * stride + first_row;
           const float* from = acc + t * kBlockRows;
           if (accumulate) {
             for (int r = 0; r < width; ++r) to[r] += from[r];
@@ -301,6 +340,14 @@ std::byte* Forward::head_block(
          static_cast<std::size_t>(layer * h.n_kv_heads + kv_head) * kv_block_bytes(kv, h.head_dim);
 }
 
+void Forward::prepare_head(float* head, const float* bias, const float* norm) const {
+  const int head_dim = weights_->hyper.head_dim;
+  if (bias != nullptr) {
+    for (int j = 0; j < head_dim; ++j) head[j] += bias[j];
+  }
+  if (norm != nullptr) kernels_->rmsnorm(head, head, norm, head_dim, weights_->hyper.rms_eps);
+}
+
 void Forward::rotate_and_store(std::span<const Segment> segments, int layer, KvArena& arena) {
   const HyperParameters& h = weights_->hyper;
   const auto half = static_cast<std::size_t>(h.rope_dims / 2);
@@ -308,6 +355,15 @@ void Forward::rotate_and_store(std::span<const Segment> segments, int layer, KvA
   const auto q_width = static_cast<std::size_t>(h.n_heads) * head_dim;
   const auto kv_width = static_cast<std::size_t>(h.n_kv_heads) * head_dim;
   const float query_scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim));
+  const auto i_layer = static_cast<std::size_t>(layer);
+  const float* const q_norm =
+      head_norms_.empty() ? nullptr : head_norms_.data() + i_layer * 2 * head_dim;
+  const float* const k_norm = q_norm == nullptr ? nullptr : q_norm + head_dim;
+  // Of the head that begins at column `at` of the qkv row.
+  const auto bias_of = [&](std::size_t at) -> const float* {
+    if (qkv_bias_.empty()) return nullptr;
+    return qkv_bias_.data() + i_layer * (q_width + 2 * kv_width) + at;
+  };
   for (const Segment& segment : segments) {
     // One head of all rows an item, so that no two threads write into the same cache lines of a
     // block.
@@ -317,21 +373,27 @@ void Forward::rotate_and_store(std::span<const Segment> segments, int layer, KvA
         const auto row = static_cast<std::size_t>(segment.first_row + i);
         const float* cos = rope_cos_.data() + row * half;
         const float* sin = rope_sin_.data() + row * half;
-        // NeoX pairs: dimension j with j + rope_dims / 2 (Su et al., arXiv:2104.09864).
+        // Su et al., arXiv:2104.09864. Pairs of dimension j with j + rope_dims / 2 (NeoX), or of
+        // neighbours, as the paper has it.
+        const std::size_t step = h.rope_interleaved ? 2 : 1, apart = h.rope_interleaved ? 1 : half;
         const auto rotate = [&](float* v) {
           for (std::size_t j = 0; j < half; ++j) {
-            const float a = v[j], b = v[j + half];
-            v[j] = a * cos[j] - b * sin[j];
-            v[j + half] = b * cos[j] + a * sin[j];
+            const float a = v[j * step], b = v[j * step + apart];
+            v[j * step] = a * cos[j] - b * sin[j];
+            v[j * step + apart] = b * cos[j] + a * sin[j];
           }
         };
         float* const base = qkv_.data() + row * (q_width + 2 * kv_width);
         float* const query = base + static_cast<std::size_t>(head) * head_dim;
+        prepare_head(query, bias_of(static_cast<std::size_t>(head) * head_dim), q_norm);
         rotate(query);
         for (std::size_t j = 0; j < head_dim; ++j) query[j] *= query_scale;
         if (head % group != 0) continue;
         const int kv_head = head / group;
-        float* const key = base + q_width + static_cast<std::size_t>(kv_head) * head_dim;
+        const std::size_t key_at = q_width + static_cast<std::size_t>(kv_head) * head_dim;
+        float* const key = base + key_at;
+        prepare_head(key, bias_of(key_at), k_norm);
+        prepare_head(key + kv_width, bias_of(key_at + kv_width), nullptr);
         rotate(key);
         const int position = segment.position + i;
         const auto page = segment.pages[static_cast<std::size_t>(position / kPageTokens)];

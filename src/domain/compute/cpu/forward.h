@@ -69,11 +69,22 @@ class Forward {
           int max_outputs,
           ThreadPool& pool);
 
-  // out[row][0, w.rows) = x[row] . w, or += with `accumulate`; x [n_rows][w.cols].
-  void matmul(const WeightView& w, const float* x, int n_rows, float* out, bool accumulate);
+  // out[row][0, w.rows()) = x[row] . w, or += with `accumulate`; x [n_rows][cols].
+  void matmul(const StackedView& w, const float* x, int n_rows, float* out, bool accumulate);
+  // One part of it; `out` is its first column, `stride` the columns of all parts.
+  void multiply(const WeightView& w,
+                const float* x,
+                int n_rows,
+                float* out,
+                std::size_t stride,
+                bool accumulate);
+  bool takes_int8(const WeightView& w) const;
   void norm(const float* x, const float* weight, int n_rows, float* out);
   void embed(std::span<const TokenId> tokens);
   void prepare_rope(std::span<const Segment> segments);
+  // One head of one row before it is rotated: its bias, and its norm with `norm` [head_dim] or
+  // null.
+  void prepare_head(float* head, const float* bias, const float* norm) const;
   void rotate_and_store(std::span<const Segment> segments, int layer, KvArena& arena);
   void attend(std::span<const Segment> segments, int layer, KvArena& arena);
   std::byte* head_block(
@@ -91,6 +102,8 @@ class Forward {
   std::span<float> attention_;           // is normed_: the normed input is spent once qkv is known
   std::span<float> activated_;           // is qkv_: spent once attention is done
   std::span<float> norm_weights_;        // all norm vectors as f32: [2 * n_layers + 1][hidden]
+  std::span<float> qkv_bias_;            // [n_layers][qkv rows], or empty
+  std::span<float> head_norms_;          // of q, of k: [n_layers][2][head_dim], or empty
   std::span<float> inverse_frequency_;   // [2 variants][rope_dims / 2]
   Int8Rows int8_;                        // activations of the matmul in progress
   std::span<std::byte> thread_scratch_;  // [threads][layout_.total]

@@ -1,5 +1,6 @@
 #include "domain/model/internal/hyper.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -73,6 +74,69 @@ Result<void> check_consistency(const compute::HyperParameters& hyper, const Hype
 float longrope_attention_scale(double context, double original) {
   if (context <= original) return 1.0f;
   return static_cast<float>(std::sqrt(1.0 + std::log(context / original) / std::log(original)));
+}
+
+std::optional<compute::Architecture> architecture_named(std::string_view name) {
+  using compute::Architecture;
+  for (const auto one :
+       {Architecture::Phi3, Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3}) {
+    if (compute::to_string(one) == name) return one;
+  }
+  return std::nullopt;
+}
+
+std::string runnable_architectures() {
+  return "llama, phi3, qwen2 and qwen3 models can be run";
+}
+
+namespace {
+
+// factor_of(i, frequency) for every rotated pair; frequency in radians per position.
+template <typename FactorOf>
+void set_factors(compute::HyperParameters& hyper, const FactorOf& factor_of) {
+  hyper.rope_short.clear();
+  for (int i = 0; i < hyper.rope_dims / 2; ++i) {
+    const double frequency = std::pow(double{hyper.rope_theta}, -2.0 * i / hyper.rope_dims);
+    hyper.rope_short.push_back(static_cast<float>(factor_of(i, frequency)));
+  }
+  hyper.rope_long = hyper.rope_short;
+}
+
+constexpr double kTwoPi = 6.283185307179586;
+
+}  // namespace
+
+void scale_rope_linear(compute::HyperParameters& hyper, double factor) {
+  set_factors(hyper, [&](int, double) { return factor; });
+}
+
+void scale_rope_llama3(compute::HyperParameters& hyper, const Llama3Scaling& s) {
+  set_factors(hyper, [&](int, double frequency) {
+    const double wavelength = kTwoPi / frequency;
+    if (wavelength < s.original_context / s.high_freq_factor) return 1.0;
+    if (wavelength > s.original_context / s.low_freq_factor) return s.factor;
+    const double kept = (s.original_context / wavelength - s.low_freq_factor) /
+                        (s.high_freq_factor - s.low_freq_factor);
+    return 1.0 / ((1.0 - kept) / s.factor + kept);
+  });
+}
+
+void scale_rope_yarn(compute::HyperParameters& hyper, const YarnScaling& s) {
+  // The pair that turns `rotations` times within the original context.
+  const auto pair_of = [&](double rotations) {
+    return hyper.rope_dims * std::log(s.original_context / (rotations * kTwoPi)) /
+           (2.0 * std::log(double{hyper.rope_theta}));
+  };
+  const double low = std::max(std::floor(pair_of(s.beta_fast)), 0.0);
+  const double high =
+      std::min(std::ceil(pair_of(s.beta_slow)), static_cast<double>(hyper.rope_dims - 1));
+  set_factors(hyper, [&](int i, double) {
+    const double width = high > low ? high - low : 0.001;
+    const double stretched = std::clamp((i - low) / width, 0.0, 1.0);
+    return 1.0 / (stretched / s.factor + (1.0 - stretched));
+  });
+  hyper.rope_attention_scale =
+      static_cast<float>(s.attention_factor.value_or(0.1 * std::log(s.factor) + 1.0));
 }
 
 int effective_window(int window, int context) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,31 @@ Result<void> check_consistency(const compute::HyperParameters& hyper, const Hype
 // made longer than it was trained, else 1. REQUIRES: both within kContextBounds.
 // Source: Ding et al., arXiv:2402.13753; transformers applies it to both variants.
 float longrope_attention_scale(double context, double original);
+
+// The architecture of that name, in either kind of file ("llama"), or none.
+std::optional<compute::Architecture> architecture_named(std::string_view name);
+// "llama, phi3, qwen2 and qwen3 models can be run"
+std::string runnable_architectures();
+
+// The ways to stretch rotary frequencies that are the same for every length of a prompt. Each fills
+// both variants of the factors, and YaRN the attention scale. REQUIRES: rope_dims and rope_theta
+// are set and checked; factor >= 1.
+// All positions divided by `factor` (Chen et al., arXiv:2306.15595).
+void scale_rope_linear(compute::HyperParameters& hyper, double factor);
+
+// Long wavelengths divided by `factor`, short ones kept, a ramp between. Source: Llama 3.1's
+// rope_scaling of type "llama3", as transformers computes it.
+struct Llama3Scaling {
+  double factor = 8, low_freq_factor = 1, high_freq_factor = 4, original_context = 8192;
+};
+void scale_rope_llama3(compute::HyperParameters& hyper, const Llama3Scaling& scaling);
+
+// Peng et al., arXiv:2309.00071, section 3.4; `attention_factor` replaces 0.1 ln(factor) + 1.
+struct YarnScaling {
+  double factor = 1, original_context = 4096, beta_fast = 32, beta_slow = 1;
+  std::optional<double> attention_factor = std::nullopt;
+};
+void scale_rope_yarn(compute::HyperParameters& hyper, const YarnScaling& scaling);
 
 // A window as long as the context hides nothing: 0 then.
 int effective_window(int window, int context);

@@ -92,20 +92,27 @@ class Fields {
   std::string file_, path_;
 };
 
-Result<void> check_kind(const Fields& fields) {
+Result<void> check_kind(const Fields& fields, compute::HyperParameters& hyper) {
   PENSIEVE_TRY(const std::string type, fields.text("model_type"));
-  if (type != "phi3") {
-    return bad_file(fields.where("model_type") + " is " + in_quotes(type) +
-                    "; phi3 models can be run");
+  const auto known = architecture_named(type);
+  if (!known) {
+    return bad_file(fields.where("model_type") + " is " + in_quotes(type) + "; " +
+                    runnable_architectures());
   }
+  hyper.architecture = *known;
   PENSIEVE_TRY(const std::string activation, fields.text("hidden_act"));
   if (!activation.empty() && activation != "silu" && activation != "swish") {
     return bad_file(fields.where("hidden_act") + " is " + in_quotes(activation) +
                     "; only silu can be run");
   }
-  PENSIEVE_TRY(const bool biases, fields.flag("attention_bias", false));
-  if (biases)
-    return bad_file(fields.where("attention_bias") + " asks for biases, which phi3 lacks");
+  // Qwen2 has its biases without being asked; those of others go to the output as well.
+  for (const std::string key : {"attention_bias", "mlp_bias"}) {
+    PENSIEVE_TRY(const bool biases, fields.flag(key, false));
+    if (biases) {
+      return bad_file(fields.where(key) + " asks for biases, which a " + type +
+                      " model usually lacks and which cannot be run");
+    }
+  }
   return {};
 }
 
@@ -130,7 +137,18 @@ Result<void> read_sizes(const Fields& fields, compute::HyperParameters& hyper) {
                        kHeadDimBounds,
                        "the head size that " + fields.where("num_attention_heads") + " gives"));
   PENSIEVE_TRY(const auto window, fields.integer("sliding_window", kWindowBounds));
-  hyper.sliding_window = effective_window(window.value_or(0), hyper.context_length);
+  const int effective = effective_window(window.value_or(0), hyper.context_length);
+  if (hyper.architecture == compute::Architecture::Phi3) {
+    hyper.sliding_window = effective;
+    return {};
+  }
+  // Qwen's configurations name a window and mostly do not use it; those that do use it in some
+  // layers only.
+  PENSIEVE_TRY(const bool used, fields.flag("use_sliding_window", false));
+  if (used && effective > 0) {
+    return bad_file(fields.where("use_sliding_window") +
+                    " asks for a window in some of the layers, which cannot be run");
+  }
   return {};
 }
 
@@ -156,6 +174,48 @@ Result<void> read_longrope(const Fields& fields,
                             .rope_dims = fields.where("partial_rotary_factor"),
                             .rope_short = scaling.where("short_factor"),
                             .rope_long = scaling.where("long_factor")});
+}
+
+// Every other type, as transformers reads it.
+Result<void> read_scaling(const std::string& type,
+                          const Fields& scaling,
+                          std::optional<int> original,
+                          compute::HyperParameters& hyper) {
+  if (type != "linear" && type != "llama3" && type != "yarn") {
+    return bad_file(scaling.where("rope_type") + " is " + in_quotes(type) +
+                    "; linear, llama3, yarn and longrope can be run");
+  }
+  PENSIEVE_TRY(const auto factor, scaling.real("factor", 1, 1e6));
+  if (!factor) return bad_file(scaling.where("factor") + " is missing");
+  // Only longrope chooses by length.
+  hyper.original_context_length = hyper.context_length;
+  if (type == "linear") {
+    scale_rope_linear(hyper, *factor);
+  } else if (type == "llama3") {
+    Llama3Scaling llama3{.factor = *factor};
+    PENSIEVE_TRY(const auto low, scaling.real("low_freq_factor", 1e-3, 1e3));
+    PENSIEVE_TRY(const auto high, scaling.real("high_freq_factor", 1e-3, 1e6));
+    if (!low || !high || !(*low < *high) || !original) {
+      return bad_file(scaling.where("low_freq_factor") +
+                      ", high_freq_factor above it and original_max_position_embeddings must be "
+                      "there for llama3");
+    }
+    llama3.low_freq_factor = *low;
+    llama3.high_freq_factor = *high;
+    llama3.original_context = *original;
+    scale_rope_llama3(hyper, llama3);
+  } else {
+    YarnScaling yarn{
+        .factor = *factor,
+        .original_context = original ? *original : static_cast<double>(hyper.context_length)};
+    PENSIEVE_TRY(yarn.attention_factor, scaling.real("attention_factor", 1e-3, 1e3));
+    PENSIEVE_TRY(const auto fast, scaling.real("beta_fast", 1e-3, 1e6));
+    PENSIEVE_TRY(const auto slow, scaling.real("beta_slow", 1e-3, 1e6));
+    yarn.beta_fast = fast.value_or(yarn.beta_fast);
+    yarn.beta_slow = slow.value_or(yarn.beta_slow);
+    scale_rope_yarn(hyper, yarn);
+  }
+  return {};
 }
 
 Result<void> read_rope(const Fields& fields, compute::HyperParameters& hyper) {
@@ -193,8 +253,7 @@ Result<void> read_rope(const Fields& fields, compute::HyperParameters& hyper) {
   }
   if (type == "longrope" || type == "su") return read_longrope(fields, scaling, original, hyper);
   if (!type.empty() && type != "default") {
-    return bad_file(fields.where(key) + " has the type " + in_quotes(type) +
-                    "; only longrope can be run");
+    PENSIEVE_TRY(read_scaling(type, scaling, original, hyper));
   }
   if (type.empty() && key == "rope_scaling" && object != nullptr && !object->empty()) {
     return bad_file(scaling.where("type") + " is missing");
@@ -266,7 +325,7 @@ Result<MlxConfig> parse_mlx_config(const std::string& config, const std::string*
   PENSIEVE_TRY(const Json json, parse_object("config.json", config));
   const Fields fields(json, "config.json");
   MlxConfig found;
-  PENSIEVE_TRY(check_kind(fields));
+  PENSIEVE_TRY(check_kind(fields, found.hyper));
   PENSIEVE_TRY(read_sizes(fields, found.hyper));
   PENSIEVE_TRY(read_rope(fields, found.hyper));
   PENSIEVE_TRY(found.tied, fields.flag("tie_word_embeddings", false));

@@ -31,8 +31,8 @@ struct MlxConfig {
 };
 
 // `generation` is generation_config.json or null. Errors: BadFile naming the file and key. Refused
-// beside numbers out of bounds: another model_type, biases in attention, an activation other than
-// SiLU, rope scaling other than LongRoPE, quantisation other than affine 4 or 8 bits.
+// beside numbers out of bounds: another model_type, biases that the architecture lacks, an
+// activation other than SiLU, unknown rope scaling, quantisation other than affine 4 or 8 bits.
 Result<MlxConfig> parse_mlx_config(const std::string& config, const std::string* generation);
 
 struct TokenizerConfig {

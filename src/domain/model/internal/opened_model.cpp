@@ -8,13 +8,17 @@ namespace pensieve::model {
 std::vector<const compute::WeightView*> all_weights(const compute::ModelWeights& weights) {
   std::vector<const compute::WeightView*> all{&weights.token_embedding};
   for (const compute::LayerWeights& layer : weights.layers) {
-    all.insert(all.end(),
-               {&layer.attention_norm,
-                &layer.qkv,
-                &layer.attention_out,
-                &layer.ffn_norm,
-                &layer.gate_up,
-                &layer.down});
+    const auto add = [&](const compute::StackedView& stack) {
+      for (const compute::WeightView& part : stack.parts()) all.push_back(&part);
+    };
+    all.push_back(&layer.attention_norm);
+    add(layer.qkv);
+    add(layer.qkv_bias);
+    if (!layer.q_norm.empty()) all.push_back(&layer.q_norm);
+    if (!layer.k_norm.empty()) all.push_back(&layer.k_norm);
+    all.insert(all.end(), {&layer.attention_out, &layer.ffn_norm});
+    add(layer.gate_up);
+    all.push_back(&layer.down);
   }
   all.push_back(&weights.output_norm);
   if (weights.output.data != weights.token_embedding.data) all.push_back(&weights.output);
