@@ -103,8 +103,9 @@ class Matcher {
   int shortest_completion() const;
 
  private:
+  struct State;
   std::shared_ptr<const Grammar> grammar_;
-  std::uint32_t state_ = 0;
+  std::shared_ptr<const State> state_;
 };
 
 }  // namespace pensieve::grammar

@@ -1,0 +1,77 @@
+// What a schema means in one place, with its references followed and its choices made: a list of
+// alternatives, each a set of schemas that hold together and have no choices left.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "domain/grammar/internal/budget.h"
+#include "domain/grammar/internal/schema.h"
+
+namespace pensieve::grammar::internal {
+
+// Schemas that must all hold, sorted, each once.
+using Conjunction = std::vector<Schema>;
+
+struct Alternative {
+  Conjunction schemas;
+  unsigned types = kAnyType;
+};
+
+class AlternativeFinder {
+ public:
+  AlternativeFinder(PatternCache& patterns, Budget& budget, std::set<std::string>& widened)
+      : patterns_(patterns), budget_(budget), widened_(widened) {}
+
+  // At least one, unless nothing can fit. What is not understood is left out, and its keyword is
+  // put into `widened`. What the schemas point to must outlive the finder.
+  std::vector<Alternative> find(const Conjunction& conjunction);
+
+ private:
+  struct Choice {
+    std::vector<Conjunction> options;
+  };
+  struct Branch {
+    std::vector<Schema> todo;
+    std::set<const Json*> seen;
+    Alternative so_far;
+    std::deque<Choice> choices;
+  };
+
+  bool settle(Branch& branch);
+  bool apply(const std::string& keyword,
+             const Json& argument,
+             const Schema& schema,
+             Branch& branch);
+  void explore(Branch branch);
+  Choice one_of(const Schema& owner, const Json& options);
+  bool apart(const Schema& from, const Schema& other, const Schema& owner);
+  unsigned emitted_types(const Schema& schema, int nesting);
+  // A schema that holds where `schema` does not; null if that cannot be said.
+  const Json* negation(const Json& schema);
+  Json negated(const Json& schema, int nesting);
+  // A schema of our own, the same for the same place and number each time: recursion must come back
+  // to what it has seen.
+  template <typename Make>
+  Schema made(const Schema& place, const Json* source, int number, Make make);
+  const Json* resolved(const Schema& schema, int nesting = 0);
+
+  PatternCache& patterns_;
+  Budget& budget_;
+  std::set<std::string>& widened_;
+  std::deque<Json> made_;
+  std::map<std::pair<const Json*, int>, const Json*> made_for_;
+  std::map<const Json*, const Json*> negations_;
+  std::vector<Alternative>* out_ = nullptr;
+  int n_branches_ = 0;
+};
+
+// The types that a schema's words are about, where it does not name a type itself; 0 if it has
+// none.
+unsigned implied_types(const Conjunction& schemas);
+
+}  // namespace pensieve::grammar::internal
