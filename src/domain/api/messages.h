@@ -74,6 +74,8 @@ struct MessagesRequest {
   std::optional<double> min_p;
   std::optional<double> repetition_penalty;
   std::optional<std::uint64_t> seed;
+  // Of no body of this API: OpenAI's logprobs, with so many alternatives beside each token.
+  std::optional<int> top_logprobs;
   bool thinking_enabled = false;
   std::string output_schema_json;  // output_config.format json_schema, or empty
 };

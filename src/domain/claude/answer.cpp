@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -94,6 +95,7 @@ class StreamedAnswer : public Answer {
     if (!finished_) bell_->wait(std::chrono::milliseconds(limit_ms));
   }
   const api::Message& message() const override { return message_; }
+  std::vector<TokenScore> take_scores() override { return std::exchange(scores_, {}); }
   engine::Progress progress() const override { return generation_->progress(); }
 
  private:
@@ -107,12 +109,38 @@ class StreamedAnswer : public Answer {
       case Kind::Token:
         ++message_.usage.output_tokens;
         if (setup_.memory != nullptr) tokens_.push_back(event.token);
+        if (setup_.top_logprobs) take_score(event);
         take_token(event.token);
         return {};
       case Kind::Finished:
         return take_end(event);
     }
     return {};
+  }
+
+  // Held until its text is known to be text and no tool call. The space that stands before a text
+  // in the vocabulary alone is no part of it, as the decoder has it.
+  void take_score(const engine::TokenEvent& event) {
+    const bool first = message_.usage.output_tokens == 1;
+    const bool strips = first && setup_.at_start && tokenizer_.add_space_prefix();
+    const auto bytes = [&](TokenId token) {
+      std::string_view text = tokenizer_.bytes(token);
+      if (strips && text.starts_with(' ')) text.remove_prefix(1);
+      return std::string(text);
+    };
+    TokenScore& score = held_scores_.emplace_back();
+    score.bytes = bytes(event.token);
+    score.logprob = event.logprob;
+    for (const compute::Choice& other : event.top) {
+      score.top.push_back({.bytes = bytes(other.token), .logprob = other.logprob});
+    }
+    // Nothing else could come.
+    if (event.top.empty() && *setup_.top_logprobs > 0) score.top.push_back({score.bytes, 0});
+  }
+
+  void release_scores() {
+    std::move(held_scores_.begin(), held_scores_.end(), std::back_inserter(scores_));
+    held_scores_.clear();
   }
 
   void take_token(TokenId token) {
@@ -130,9 +158,11 @@ class StreamedAnswer : public Answer {
       if (finished_) return;
       // Stop sequences concern what the user reads: a match inside a tool's input would break it.
       if (part.kind == Kind::Text) {
+        release_scores();
         take_visible(part.text);
         continue;
       }
+      held_scores_.clear();
       flush_visible();
       switch (part.kind) {
         case Kind::Thinking:
@@ -213,6 +243,7 @@ class StreamedAnswer : public Answer {
   api::Message message_;
   std::vector<api::Event> events_;  // since the last poll()
   std::vector<TokenId> tokens_;     // of the whole answer
+  std::vector<TokenScore> held_scores_, scores_;
   ReplyWriter writer_;
   std::shared_ptr<Bell> bell_;
   bool started_ = false;

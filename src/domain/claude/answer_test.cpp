@@ -308,6 +308,56 @@ TEST(Answer, EndsInOneErrorWhenTheEngineFails) {
   EXPECT_TRUE(after->empty());
 }
 
+// What was sampled for a text, with made-up scores.
+engine::TokenEvent scored(TokenId id, float logprob, std::vector<compute::Choice> top) {
+  return {.kind = engine::TokenEvent::Kind::Token,
+          .token = id,
+          .logprob = logprob,
+          .top = std::move(top)};
+}
+
+TEST(Answer, TellsTheScoresOfItsText) {
+  AnswerSetup setup;
+  setup.top_logprobs = 2;
+  Playing playing(setup);
+  playing.poll();
+  std::vector<TokenId> ids;
+  tiny_model().tokenizer->encode("Hello you", true, ids);
+  ASSERT_GE(ids.size(), 2u);
+  playing.script->play(started(4));
+  playing.script->play(scored(ids[0], -0.5f, {{ids[0], -0.5f}, {ids[1], -2.0f}}));
+  for (std::size_t i = 1; i < ids.size(); ++i) playing.script->play(scored(ids[i], -1.0f, {}));
+  playing.poll();
+  const auto scores = playing.answer->take_scores();
+  ASSERT_EQ(scores.size(), ids.size());
+  EXPECT_EQ(scores[0].logprob, -0.5f);
+  ASSERT_EQ(scores[0].top.size(), 2u);
+  EXPECT_EQ(scores[0].top[0].bytes, scores[0].bytes);
+  EXPECT_EQ(scores[0].top[1].logprob, -2.0f);
+  ASSERT_EQ(scores[1].top.size(), 1u);  // forced: nothing else could come
+  EXPECT_EQ(scores[1].top[0].bytes, scores[1].bytes);
+  std::string text;
+  for (const TokenScore& score : scores) text += score.bytes;
+  EXPECT_EQ(text, "Hello you");
+  EXPECT_TRUE(playing.answer->take_scores().empty());
+}
+
+TEST(Answer, TellsNoScoresOfToolCallsAndNoneUnasked) {
+  std::vector<TokenId> ids;
+  tiny_model().tokenizer->encode(kToolCall, true, ids);
+  AnswerSetup setup = with_tools();
+  setup.top_logprobs = 0;
+  Playing calling(setup);
+  calling.play(ids, FinishReason::StopToken);
+  EXPECT_TRUE(calling.answer->take_scores().empty());
+
+  ids.clear();
+  tiny_model().tokenizer->encode("Hello", true, ids);
+  Playing unasked;
+  unasked.play(ids, FinishReason::StopToken);
+  EXPECT_TRUE(unasked.answer->take_scores().empty());
+}
+
 TEST(Answer, SaysThatTheServerLeaves) {
   Playing playing;
   playing.poll();

@@ -61,20 +61,9 @@ class ModelService : public Service {
   Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
                                          std::string_view group) override {
     PENSIEVE_TRY(const chat::Prompt prompt, model_.format->render(request));
-    PENSIEVE_TRY(refuse_hopeless(prompt));
-    engine::Request job;
-    PENSIEVE_TRY(job.prompt, encode(prompt));
-    job.max_tokens = request.max_tokens;
-    job.sampling = sampling(request);
-    job.stop_tokens = *stop_tokens_;
-    job.group = group;
-
-    AnswerSetup setup;
-    setup.model = request.model;
-    setup.prompt_tokens = static_cast<int>(job.prompt.size());
-    setup.stop_sequences = request.stop_sequences;
+    PENSIEVE_TRY(engine::Request job, job_for(request, prompt, group));
+    AnswerSetup setup = setup_for(request, prompt, job);
     setup.one_tool_use = request.tool_choice.disable_parallel_tool_use;
-    setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
     // An answer that goes on from the client's own text is not all of its turn.
     if (setup.at_start) setup.memory = &memory_;
     PENSIEVE_TRY(const AnswerGrammar grammar, grammars_.of(request));
@@ -89,6 +78,17 @@ class ModelService : public Service {
         return make_constraint(setup);
       };
     }
+    PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
+    return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
+  }
+
+  Result<std::unique_ptr<Answer>> complete(const api::MessagesRequest& request,
+                                           std::string_view text,
+                                           std::string_view group) override {
+    chat::Prompt prompt;
+    prompt.pieces.push_back({.control = false, .text = std::string(text)});
+    PENSIEVE_TRY(engine::Request job, job_for(request, prompt, group));
+    AnswerSetup setup = setup_for(request, prompt, job);
     PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
     return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
   }
@@ -132,6 +132,32 @@ class ModelService : public Service {
   }
 
  private:
+  Result<engine::Request> job_for(const api::MessagesRequest& request,
+                                  const chat::Prompt& prompt,
+                                  std::string_view group) {
+    PENSIEVE_TRY(refuse_hopeless(prompt));
+    engine::Request job;
+    PENSIEVE_TRY(job.prompt, encode(prompt));
+    job.max_tokens = request.max_tokens;
+    job.sampling = sampling(request);
+    job.stop_tokens = *stop_tokens_;
+    job.group = group;
+    job.top_logprobs = request.top_logprobs.value_or(0);
+    return job;
+  }
+
+  static AnswerSetup setup_for(const api::MessagesRequest& request,
+                               const chat::Prompt& prompt,
+                               const engine::Request& job) {
+    AnswerSetup setup;
+    setup.model = request.model;
+    setup.prompt_tokens = static_cast<int>(job.prompt.size());
+    setup.stop_sequences = request.stop_sequences;
+    setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
+    setup.top_logprobs = request.top_logprobs;
+    return setup;
+  }
+
   // Tokenizing takes some thirty times a text's bytes for a while, so a text that cannot fit,
   // however its bytes were cut into tokens, is refused before: with the least number that it could
   // have.
@@ -155,6 +181,13 @@ class ModelService : public Service {
 };
 
 }  // namespace
+
+Result<std::unique_ptr<Answer>> Service::complete(const api::MessagesRequest&,
+                                                  std::string_view,
+                                                  std::string_view) {
+  return Error{.kind = ErrorKind::NotImplemented,
+               .message = "text cannot be completed here, only chats can be answered"};
+}
 
 std::unique_ptr<Service> Service::create(const LoadedModel& model, engine::Engine& engine) {
   return std::make_unique<ModelService>(model, engine);

@@ -14,6 +14,7 @@
 
 #include "domain/api/messages.h"
 #include "domain/chat/chat_format.h"
+#include "domain/claude/token_score.h"
 #include "domain/engine/engine.h"
 #include "domain/model/model_file.h"
 #include "domain/tokenizer/tokenizer.h"
@@ -57,8 +58,12 @@ class Answer {
   // Blocks until something can be polled or `limit_ms` has gone by (for the terminal and tests).
   virtual void wait(int limit_ms) = 0;
 
-  // The whole message; complete once finished().
+  // The message as far as poll() has given it out; complete once finished().
   virtual const api::Message& message() const = 0;
+
+  // For a request with top_logprobs: the scores of the tokens of the text that became known since
+  // the last call. Tokens of tool calls and of what ends the answer have none.
+  virtual std::vector<TokenScore> take_scores() { return {}; }
   virtual engine::Progress progress() const = 0;
 };
 
@@ -72,6 +77,13 @@ class Service {
   // Overloaded, Unavailable.
   virtual Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
                                                  std::string_view group) = 0;
+
+  // Goes on from `prompt` as it stands: no turns, no tools, and no text becomes a control token. Of
+  // `request` the model's name, limits, sampling, stop sequences and top_logprobs count. Errors: as
+  // answer(); NotImplemented where only chats can be answered.
+  virtual Result<std::unique_ptr<Answer>> complete(const api::MessagesRequest& request,
+                                                   std::string_view prompt,
+                                                   std::string_view group);
 
   // What answer() would report as input tokens, cached ones included.
   virtual Result<int> count_tokens(const api::MessagesRequest& request) = 0;

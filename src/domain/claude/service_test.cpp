@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "domain/claude/internal/test_support.h"
@@ -101,6 +103,7 @@ struct Reference {
   std::vector<TokenId> ids;
   std::vector<TokenId> greedy;
   std::string text;
+  std::vector<std::pair<TokenId, double>> top;  // logits of the first token's best, best first
 };
 
 const std::map<std::string, Reference>& references() {
@@ -115,7 +118,8 @@ const std::map<std::string, Reference>& references() {
       by_name[one["name"]] = {.prompt = one["prompt"],
                               .ids = one["ids"],
                               .greedy = one["gguf"]["greedy"],
-                              .text = one["gguf"]["text"]};
+                              .text = one["gguf"]["text"],
+                              .top = one["gguf"]["top"]};
     }
     return by_name;
   }();
@@ -182,6 +186,51 @@ TEST_F(ServiceTest, GivesTheReferenceAnswersTokenForToken) {
     // The reference's tokens end with the one that stopped it.
     EXPECT_EQ(message.usage.output_tokens, static_cast<int>(reference.greedy.size()) - 1);
   }
+}
+
+// The reference has the 50 highest scores of the first token. Softmax moves all of them by the same
+// amount, so differences must agree; 1e-2 is what its rounding to four digits and f32 sums leave.
+TEST_F(ServiceTest, TellsTheProbabilitiesOfTheReference) {
+  const Reference& reference = references().at("hello");
+  auto request = request_for(reference);
+  request.top_logprobs = 20;
+  request.max_tokens = 1;
+  const auto answer = begin(request);
+  ASSERT_NE(answer, nullptr);
+  run(*answer);
+  const auto scores = answer->take_scores();
+  ASSERT_EQ(scores.size(), 1u);
+  ASSERT_EQ(scores[0].top.size(), 20u);
+  EXPECT_EQ(scores[0].bytes, "Hello");
+  EXPECT_EQ(scores[0].logprob, scores[0].top[0].logprob);
+  const double best = reference.top[0].second;
+  double rest = 0;  // of the probabilities beside the best token's, from the reference alone
+  for (const auto& [token, logit] : reference.top) rest += std::exp(logit - best);
+  EXPECT_NEAR(scores[0].logprob, -std::log(rest), 1e-2);
+  for (std::size_t i = 0; i < 20; ++i) {
+    EXPECT_NEAR(scores[0].top[i].logprob - scores[0].logprob, reference.top[i].second - best, 1e-2);
+    std::string_view text = tiny_model().tokenizer->bytes(reference.top[i].first);
+    if (text.starts_with(' ')) text.remove_prefix(1);
+    EXPECT_EQ(scores[0].top[i].bytes, text);
+  }
+}
+
+TEST_F(ServiceTest, CompletesTextAsItStands) {
+  api::MessagesRequest request;
+  request.model = "claude-test";
+  request.max_tokens = 4;
+  const std::string prompt = "<|user|>\nhello<|end|>\n<|assistant|>\n";
+  auto answer = service_->complete(request, prompt, "test");
+  ASSERT_TRUE(answer.has_value()) << answer.error().message;
+  const auto message = run(**answer);
+  // As text, each of these names is several tokens; as control tokens the prompt has five in all.
+  std::vector<TokenId> ids;
+  tiny_model().tokenizer->encode(prompt, true, ids);
+  EXPECT_EQ(message.usage.input_tokens + message.usage.cache_read_input_tokens,
+            static_cast<int>(ids.size()) + 1);
+  EXPECT_GT(ids.size(), 10u);
+  EXPECT_LE(message.usage.output_tokens, 4);
+  EXPECT_EQ(message.model, "claude-test");
 }
 
 TEST_F(ServiceTest, CallsTheToolThatTheReferenceCalls) {

@@ -128,5 +128,27 @@ TEST(CpuEngine, TheSameTokensAloneBatchedCachedAndPreempted) {
     EXPECT_EQ(read_all(*generations[i]).tokens, alone[i]) << "request " << i << ", tight";
 }
 
+TEST(CpuEngine, TellsTheMostProbableTokensWithoutChangingTheAnswer) {
+  const SmallModel model;
+  CpuEngine cpu(model, 16);
+  const Request plain = greedy(random_tokens(70, 5, kVocab), 20);
+  const Tokens expected = read_all(*cpu.submit(plain)).tokens;
+  Request asking = plain;
+  asking.top_logprobs = 4;
+  const auto generation = cpu.submit(asking);
+  Tokens tokens;
+  while (const auto event = generation->next()) {
+    if (event->kind != TokenEvent::Kind::Token) continue;
+    tokens.push_back(event->token);
+    ASSERT_EQ(event->top.size(), 4u);
+    EXPECT_EQ(event->top[0].token, event->token);  // greedy
+    EXPECT_NEAR(event->top[0].logprob, event->logprob, 1e-5f);
+    for (std::size_t i = 1; i < 4; ++i) {
+      EXPECT_LE(event->top[i].logprob, event->top[i - 1].logprob);
+    }
+  }
+  EXPECT_EQ(tokens, expected);
+}
+
 }  // namespace
 }  // namespace pensieve::engine

@@ -77,6 +77,7 @@ struct Request {
   compute::SamplingParameters sampling;
   std::vector<TokenId> stop_tokens;  // ends the answer; not given out as text
   std::string group;                 // session id of the client, for fairness and logs only
+  int top_logprobs = 0;              // how many of the most probable tokens to tell beside each
   // Called once, when the engine accepts the request; none: every token may come.
   std::function<std::unique_ptr<Constraint>()> make_constraint = nullptr;
 };
@@ -85,9 +86,10 @@ enum class FinishReason { StopToken, MaxTokens, ContextFull, Cancelled, Failed }
 
 struct TokenEvent {
   enum class Kind { Started, Token, Finished } kind = Kind::Token;
-  TokenId token = kNoToken;  // Token
-  float logprob = 0;         // Token
-  int cached_tokens = 0;     // Started: prompt tokens whose KV was already there
+  TokenId token = kNoToken;               // Token
+  float logprob = 0;                      // Token; 0 for one that was forced
+  std::vector<compute::Choice> top = {};  // Token: the most probable, none for one that was forced
+  int cached_tokens = 0;                  // Started: prompt tokens whose KV was already there
   FinishReason reason = FinishReason::StopToken;  // Finished
   std::optional<Error> error = std::nullopt;      // Finished, reason Failed
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,9 @@ struct AnswerSetup {
   int prompt_tokens = 0;
   std::vector<std::string> stop_sequences;
   chat::ReplyMode mode = chat::ReplyMode::Text;
-  bool one_tool_use = false;  // the answer ends behind its first tool call
-  bool at_start = true;       // the prompt ends with a control token
+  bool one_tool_use = false;        // the answer ends behind its first tool call
+  bool at_start = true;             // the prompt ends with a control token
+  std::optional<int> top_logprobs;  // take_scores() has something to say
   // Where the answer's tokens go once it is over; none: nowhere. Outlives the answer.
   AnswerMemory* memory = nullptr;
 };

@@ -265,7 +265,7 @@ void Scheduler::plan() {
                       .sample = last ? &entry->job->request.sampling : nullptr,
                       .allowed = masked ? std::span<const std::uint32_t>(entry->allowed)
                                         : std::span<const std::uint32_t>(),
-                      .return_logits = false});
+                      .return_logits = last && entry->job->request.top_logprobs > 0});
   }
 }
 
@@ -347,7 +347,9 @@ bool Scheduler::run_step() {
   refusals_ = 0;
   moved_us_ = now_us();
   learn_prefill_speed(moved_us_ - start_us);
-  for (std::size_t i = 0; i < planned_.size(); ++i) advance(*planned_[i], (*sampled)[i]);
+  for (std::size_t i = 0; i < planned_.size(); ++i) {
+    advance(*planned_[i], (*sampled)[i], steps_[i].allowed);
+  }
   return true;
 }
 
@@ -361,7 +363,9 @@ void Scheduler::learn_prefill_speed(std::uint64_t step_us) {
       prefill_us_per_token_ > 0 ? 0.7 * prefill_us_per_token_ + 0.3 * measured : measured;
 }
 
-void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
+void Scheduler::advance(Entry& entry,
+                        const compute::Sampled& sampled,
+                        std::span<const std::uint32_t> allowed) {
   Job& job = *entry.job;
   const auto& request = job.request;
   pool_.appended(entry.sequence, entry.planned);
@@ -383,13 +387,16 @@ void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
     finish(entry, FinishReason::StopToken);
     return;
   }
-  append(entry, token, sampled.logprob);
+  append(entry,
+         {.token = token,
+          .logprob = sampled.logprob,
+          .top = compute::most_probable(sampled.logits, allowed, request.top_logprobs)});
   if (entry.constraint) {
     entry.constraint->accept(token);
     forced_.clear();
     entry.constraint->force(
         forced_, std::min({kForcedTokens, job.events.room(), job.max_answer - answered(entry)}));
-    for (const TokenId forced : forced_) append(entry, forced, 0);
+    for (const TokenId forced : forced_) append(entry, {.token = forced});
   }
   const bool complete = entry.constraint && entry.constraint->complete();
   if (complete && !entry.constraint->cut_short()) return finish(entry, FinishReason::StopToken);
@@ -398,12 +405,12 @@ void Scheduler::advance(Entry& entry, const compute::Sampled& sampled) {
          job.max_answer < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
 }
 
-void Scheduler::append(Entry& entry, TokenId token, float logprob) {
+void Scheduler::append(Entry& entry, TokenEvent event) {
   Job& job = *entry.job;
-  entry.tokens.push_back(token);
+  entry.tokens.push_back(event.token);
   job.output_tokens = answered(entry);
   counters_.output_tokens += 1;
-  job.events.push({.kind = TokenEvent::Kind::Token, .token = token, .logprob = logprob});
+  job.events.push(std::move(event));
 }
 
 int Scheduler::answered(const Entry& entry) const {

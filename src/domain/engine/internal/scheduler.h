@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "domain/compute/backend.h"
@@ -81,8 +82,10 @@ class Scheduler {
   // The step and its outcome.
   bool run_step();
   void learn_prefill_speed(std::uint64_t step_us);
-  void advance(Entry& entry, const compute::Sampled& sampled);
-  void append(Entry& entry, TokenId token, float logprob);
+  void advance(Entry& entry,
+               const compute::Sampled& sampled,
+               std::span<const std::uint32_t> allowed);
+  void append(Entry& entry, TokenEvent event);
   int answered(const Entry& entry) const;
   void step_refused(const Error& error);
 
