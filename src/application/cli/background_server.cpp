@@ -121,7 +121,7 @@ std::string last_words(const std::string& path) {
 // The server behind the state file, when the file tells the truth.
 std::optional<ServerFound> known_server(const ServerWanted& wanted, const std::string& log) {
   const auto state = read_server_state(server_state_path(wanted.home));
-  if (!state || (wanted.port_given && state->port != wanted.port)) return std::nullopt;
+  if (!state) return std::nullopt;
   const auto server = ask_server(state->port, wanted.token);
   if (!server) return std::nullopt;
   return ServerFound{.server = *server, .port = state->port, .pid = state->pid, .log = log};
@@ -200,12 +200,14 @@ Result<ServerFound> find_or_start_server(const ServerWanted& wanted) {
   PENSIEVE_TRY(make_home(wanted.home));
   PENSIEVE_TRY(const Lock lock, Lock::take(wanted.home + "/server.lock"));
   const std::string log = wanted.home + "/server.log";
-  if (auto known = known_server(wanted, log)) return *std::move(known);
+  const auto known = known_server(wanted, log);
   int port = wanted.port;
+  if (known && (!wanted.port_given || port == 0 || port == known->port)) return *known;
   if (port != 0) {
     const auto server = ask_server(port, wanted.token);
     if (server) return ServerFound{.server = *server, .port = port};
     if (server.error().kind != ErrorKind::NotFound) {
+      if (known) return *known;
       std::fprintf(
           stderr, "Port %d belongs to another program, so the server takes a free one.\n", port);
       port = 0;

@@ -17,7 +17,7 @@ struct ServerWanted {
   std::string home;
   std::string token;
   int port = 7777;
-  bool port_given = false;  // otherwise the port of a background server that runs is as good
+  bool port_given = false;  // otherwise, and for 0, any background server that runs is as good
   std::vector<std::string> arguments;  // the server's options, if one is started
 };
 

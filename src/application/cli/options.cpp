@@ -127,7 +127,7 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
                   options.exit_when_idle_minutes,
                   "End after so many minutes without a request (default: never)")
       ->type_name("MINUTES")
-      ->check(range(0, 525'600))
+      ->check(range(0.0, 525'600.0))
       ->group("Server");
   app->add_option(
          "--state-file", options.state_file, "Write address and process id there while serving")

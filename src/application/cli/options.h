@@ -41,8 +41,8 @@ struct Options {
   std::vector<std::string> allowed_hosts;    // names beyond localhost that a Host header may hold
   std::vector<std::string> allowed_origins;  // pages that may call from a browser
 
-  int exit_when_idle_minutes = 0;  // 0: never
-  std::string state_file;          // where address and process id are told; empty: nowhere
+  double exit_when_idle_minutes = 0;  // 0: never
+  std::string state_file;             // where address and process id are told; empty: nowhere
 
   // claude
   bool port_given = false;

@@ -159,10 +159,12 @@ Result<int> serve_until_a_signal(const Options& options) {
   info.kernels = backend.kernels;
   info.context_length = stack->engine->context_length();
   info.parameters = stack->model.file->parameters();
-  PENSIEVE_TRY(
-      const auto server,
-      server::Server::create(
-          std::move(listen), std::move(info), *stack->service, *stack->engine, stack->accountant));
+  PENSIEVE_TRY(const auto server,
+               server::Server::create(std::move(listen),
+                                      std::move(info),
+                                      *stack->service,
+                                      stack->engine.get(),
+                                      stack->accountant));
   orderly_signals();
   server->start();
   announce(options, *stack, *server, token);
@@ -172,8 +174,7 @@ Result<int> serve_until_a_signal(const Options& options) {
     log_info("signal " + std::to_string(signal) +
              ": running answers go on for up to 30 s, new requests are refused");
   } else {
-    log_info("nobody has used the server for " + std::to_string(options.exit_when_idle_minutes) +
-             " minutes: it ends");
+    log_info("nobody has used the server for as long as --exit-when-idle says: it ends");
   }
   // Cancelled by a second signal, which ends the process from its handler.
   server->drain(std::chrono::seconds(30));
