@@ -36,6 +36,13 @@ def told(url, window, token=TOKEN, model=MODEL):
             "API_TIMEOUT_MS": "600000"}
 
 
+def skip_onboarding(home, directory):
+    """The home of somebody who has used the client before, and trusts the directory."""
+    (Path(home) / ".claude.json").write_text(json.dumps({
+        "hasCompletedOnboarding": True, "theme": "dark",
+        "projects": {str(directory): {"hasTrustDialogAccepted": True}}}))
+
+
 class Client:
     """One version with a home of its own, talking to `url`."""
 
@@ -43,13 +50,14 @@ class Client:
         self.version, self.home, self.url, self.window = version, Path(home), url, window
         self.home.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def environment(self):
+        return {**clean_environment(self.home), **told(self.url, self.window)}
+
     def run(self, where, *args, stdin="", **variables):
         """`claude ARGS` in a directory -> CompletedProcess with text."""
-        Path(where).mkdir(parents=True, exist_ok=True)
-        return subprocess.run(
-            [str(client(self.version)), *args], cwd=where, input=stdin, text=True, capture_output=True,
-            timeout=REQUEST_LIMIT_S,
-            env={**clean_environment(self.home), **told(self.url, self.window), **variables})
+        return subprocess.run([str(client(self.version)), *args], cwd=where, input=stdin, text=True,
+                              capture_output=True, timeout=REQUEST_LIMIT_S, env={**self.environment, **variables})
 
     def events(self, where, *args, **more):
         """The same with every event of the session as an object."""

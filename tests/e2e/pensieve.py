@@ -243,11 +243,12 @@ def at_once(jobs):
     return results
 
 
-def eventually(check, limit_s, what):
+def eventually(check, limit_s, what, meanwhile=lambda: None):
     """Waits until check() is true; returns the seconds it took."""
     begin = time.monotonic()
     while not check():
         assert time.monotonic() - begin < limit_s, "not within %g s: %s" % (limit_s, what)
+        meanwhile()
         time.sleep(0.005)
     return time.monotonic() - begin
 

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from claude_code import SMALL_TOOLS, VERSIONS, Client, Recorder, a_tool_call, client
-from pensieve import Server, at_once
+from claude_code import SMALL_TOOLS, VERSIONS, Client, Recorder, a_tool_call, client, skip_onboarding
+from pensieve import Server, at_once, eventually
+from terminal import Terminal
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -119,17 +120,62 @@ SCHEMA = {"type": "object", "additionalProperties": False, "required": ["answer"
           "properties": {"answer": {"type": "string"}, "sure": {"type": "boolean"}}}
 
 
-def test_an_answer_fits_the_schema_of_output_config(server, version, says):
-    """As the client asks for titles: a format in output_config, no tools."""
+def fits(value):
+    return set(value) == {"answer", "sure"} and isinstance(value["answer"], str) and isinstance(value["sure"], bool)
+
+
+def test_an_answer_fits_the_schema_that_was_asked_for(claude, recorder, work, says):
+    done = claude.run(work, "-p", "hello", "--tools", "", "--json-schema", json.dumps(SCHEMA), "--output-format", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert not result["is_error"] and fits(result["structured_output"]), result
+    says("%s after %d requests" % (result["structured_output"], len(recorder.messages)))
+
+
+def test_an_answer_fits_the_schema_of_output_config(server, says):
+    """As the API has it, and as the client asks for titles: a format, no tools."""
     answer = server.post({"model": "claude-haiku", "max_tokens": 200, "thinking": {"type": "disabled"},
                           "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
                           "system": [{"type": "text", "text": "Answer in JSON."}],
                           "messages": [{"role": "user", "content": "list the files in src"}]})
     assert answer.status == 200, answer.body
-    value = json.loads(answer.text)
-    assert set(value) == {"answer", "sure"}
-    assert isinstance(value["answer"], str) and isinstance(value["sure"], bool)
+    assert fits(json.loads(answer.text)), answer.text
     says("the schema gave %s" % answer.text)
+
+
+def test_an_interactive_session_answers_and_names_itself(version, claude, recorder, work, says):
+    """On a terminal the older client asks for a title at the same time; the newer does so only with
+    the traffic that it calls nonessential."""
+    skip_onboarding(claude.home, work)
+    terminal = Terminal([str(client(version)), *SMALL_TOOLS], work, claude.environment)
+    terminal.until("❯")
+    terminal.enter("fix the login bug in the server")
+
+    def is_title(exchange):
+        return "format" in exchange.body.get("output_config", {})
+
+    def answered():
+        asked = recorder.messages
+        return any(not is_title(e) for e in asked) and all(b"event: message_stop" in e.answer for e in asked)
+    eventually(answered, 120, "the answers", terminal.read)
+    terminal.enter("/exit")
+    assert terminal.status() == 0
+    titles = [e for e in recorder.messages if is_title(e)]
+    assert len(titles) == (1 if version == "2.1.197" else 0)
+    for title in titles:
+        assert list(json.loads(title.text)) == ["title"] and not title.body.get("tools")
+    answers = [e for e in recorder.messages if e not in titles]
+    assert len(answers) == 1 and answers[0].text
+    says("%r, title %s" % (answers[0].text, [t.text for t in titles]))
+
+
+def test_the_context_command_counts_all_at_once(claude, recorder, work, says):
+    done = claude.run(work, "-p", "/context")
+    assert done.returncode == 0 and "Tokens" in done.stdout, done.stdout + done.stderr
+    counts = [e for e in recorder.exchanges if e.path.startswith("/v1/messages/count_tokens")]
+    assert len(counts) >= 10 and {e.status for e in counts} == {200}
+    assert all(json.loads(e.answer)["input_tokens"] > 0 for e in counts)
+    says("%d counts; %s" % (len(counts), re.search(r"Tokens:\S* ([^\n]*)", done.stdout)[1].strip()))
 
 
 def test_an_error_is_shown_word_for_word(claude, recorder, work, says):

@@ -4,9 +4,7 @@ real client runs."""
 import concurrent.futures
 import json
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import stat
@@ -17,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from claude_code import SMALL_TOOLS, VERSIONS, clean_environment, client, told
+from claude_code import SMALL_TOOLS, VERSIONS, clean_environment, client, skip_onboarding, told
 from pensieve import BINARY, ROOT, eventually, request
+from terminal import Terminal
 
 RECORDING_CLIENT = """#!/bin/sh
 env -0 > "$RECORD/$$.env"
@@ -243,45 +242,6 @@ def test_the_server_ends_by_itself_when_nobody_uses_it(start, tmp_path):
 
 
 # ---- the terminal
-class Terminal:
-    """A program on a terminal of its own, in the foreground as a shell would have it."""
-
-    def __init__(self, command, cwd, env):
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            os.chdir(cwd)
-            os.execve(command[0], command, env)
-        self.seen = ""
-
-    def until(self, text, limit_s=60):
-        end = time.monotonic() + limit_s
-        while text not in self.seen:
-            assert time.monotonic() < end, "no %r in %r" % (text, self.seen)
-            if select.select([self.master], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.master, 65536).decode(errors="replace")
-                except OSError:  # the program ended
-                    assert text in self.seen, self.seen
-        self.seen = self.seen.split(text, 1)[1]
-
-    def type(self, keys):
-        os.write(self.master, keys.encode())
-
-    def status(self, limit_s=30):
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                os.close(self.master)
-                return os.waitstatus_to_exitcode(status)
-            if select.select([self.master], [], [], 0.02)[0]:
-                try:
-                    os.read(self.master, 65536)
-                except OSError:
-                    pass
-        raise AssertionError("did not end")
-
-
 def state_letter(pid):
     return Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()[0]
 
@@ -316,6 +276,22 @@ def test_a_request_to_end_goes_to_the_client(desk):
     running.terminate()
     assert running.wait(30) == 9
     running.stdout.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_interactive_session_of_the_real_client(version, desk):
+    desk.install_real(version)
+    skip_onboarding(desk.home, desk.project)
+    terminal = Terminal(desk.command("--bare", "--tools", "Bash"), desk.project, desk.environment)
+    terminal.until("❯")
+    terminal.enter("hello")
+    transcripts = desk.home / ".claude" / "projects"
+    eventually(lambda: any("Hello!" in p.read_text() for p in transcripts.glob("*/*.jsonl")), 60, "the answer",
+               terminal.read)
+    terminal.type("\x03")  # the client asks for a second one before it leaves
+    terminal.enter("/exit")
+    assert terminal.status() == 0
+    assert request(desk.state["port"], "GET", "/health", token=desk.token).status == 200
 
 
 # ---- isolation

@@ -104,7 +104,7 @@ void announce(const Options& options,
   if (stack.by_default) std::printf("%s\n\n", embedded_model_notice().c_str());
   std::printf("Pensieve %s is ready.\n", PENSIEVE_VERSION);
   for (const Row& row : rows) std::printf("  %-8s %s\n", row.name, row.text.c_str());
-  std::printf("Connect Claude Code:\n  %s\nCtrl-C ends it.\n",
+  std::printf("Connect Claude Code with `pensieve claude`, or by hand:\n  %s\nCtrl-C ends it.\n",
               connect_line(stack, server, token).c_str());
   std::fflush(stdout);
 }
