@@ -1,5 +1,8 @@
-// Text <-> token ids. SentencePiece-BPE (Llama-2, Phi-3): a space becomes U+2581, text after a
-// control token starts with one (dummy prefix), merges by score, bytes as fallback.
+// Text <-> token ids, in the two ways of the models we serve.
+//   SentencePiece-BPE (Llama 2, Phi-3): a space becomes U+2581, text after a control token starts
+//   with one (dummy prefix), merges by score, bytes as fallback.
+//   Byte-level BPE (Llama 3, Qwen2, Qwen3): text is cut into words by a pattern, and the bytes of a
+//   word are merged by rank.
 // Text never becomes a control token: control tokens have a call of their own, and only chat/
 // uses it. Immutable once made; every call may come from any thread.
 #pragma once
@@ -20,7 +23,7 @@ namespace pensieve::tokenizer {
 
 enum class TokenKind : std::uint8_t { Normal, Unknown, Control, UserDefined, Unused, Byte };
 
-// The raw vocabulary, as GGUF metadata holds it. Copied by create().
+// A raw vocabulary for SentencePiece-BPE, as GGUF metadata holds it. Copied by create().
 struct Vocabulary {
   std::vector<std::string_view> tokens;
   std::vector<float> scores;
@@ -31,21 +34,37 @@ struct Vocabulary {
   bool add_space_prefix = true;
 };
 
+// A raw vocabulary for byte-level BPE, as GGUF metadata holds it. Copied by create().
+struct ByteLevelVocabulary {
+  std::vector<std::string_view> tokens;
+  std::vector<TokenKind> kinds;
+  std::vector<std::string_view> merges;  // "left right", the first merges first
+  std::string_view pre;                  // the name of the pattern that cuts text: "qwen2"
+  TokenId bos = kNoToken;
+  std::vector<TokenId> eos;
+  bool add_bos = false;
+};
+
 class Tokenizer {
  public:
   // Errors: BadFile with a sentence (lengths differ, an id out of range, an empty vocabulary, no
   // byte tokens where byte fallback needs them, a kind of tokenizer that is not supported).
   static Result<std::unique_ptr<Tokenizer>> create(const Vocabulary& vocabulary);
+  // Errors: the same, a byte without a token, a merge of what the vocabulary lacks, and a pattern
+  // that is not known.
+  static Result<std::unique_ptr<Tokenizer>> create(const ByteLevelVocabulary& vocabulary);
 
-  // From the bytes of a Hugging Face tokenizer.json (model type BPE with byte_fallback and the
-  // Llama normaliser). `eos` comes from the model's config.
+  // From the bytes of a Hugging Face tokenizer.json: model type BPE, either with byte_fallback and
+  // the Llama normaliser, or with a ByteLevel pre-tokenizer and one of the patterns of
+  // internal/pre_tokens.h. `eos` comes from the model's config. Errors: BadFile; whatever the file
+  // asks for and we would not do exactly is refused.
   static Result<std::unique_ptr<Tokenizer>> from_json(std::string_view tokenizer_json,
                                                       std::span<const TokenId> eos);
 
   virtual ~Tokenizer() = default;
 
   // Appends the ids of `text` to `out`. `at_start`: the text stands at the beginning or right
-  // behind a control token, so the dummy prefix applies. `text` is valid UTF-8 below 4 GiB; time
+  // behind a control token, so the dummy prefix applies. `text` is valid UTF-8 below 1 GiB; time
   // is O(n log n), stack is constant. Never yields a control, user-defined or unused id, and no
   // unknown id where byte tokens exist. No text, no ids.
   virtual void encode(std::string_view text, bool at_start, std::vector<TokenId>& out) const = 0;
@@ -53,8 +72,9 @@ class Tokenizer {
   // The id of a control token by its exact text ("<|end|>"), if the vocabulary has it.
   virtual std::optional<TokenId> control(std::string_view name) const = 0;
 
-  // The bytes a token stands for: a piece with U+2581 as space, one byte for byte tokens, nothing
-  // for control, unused and unknown tokens. Ids that the vocabulary does not have count as unused
+  // The bytes a token stands for, which may begin or end inside a character: a piece with U+2581 as
+  // space, or the bytes its characters stand for; one byte for byte tokens, nothing for control,
+  // unused and unknown tokens. Ids that the vocabulary does not have count as unused
   // and stand for nothing: a model's vocabulary may be padded beyond its tokenizer's.
   virtual std::string_view bytes(TokenId token) const = 0;
   virtual TokenKind kind(TokenId token) const = 0;
@@ -65,7 +85,7 @@ class Tokenizer {
   virtual bool add_bos() const = 0;
   virtual bool add_space_prefix() const = 0;
   virtual std::span<const TokenId> eos() const = 0;  // every token that ends an answer
-  // Bytes of the longest piece that text can become: n bytes of text are at least
+  // The most bytes of text that can become one token: n bytes of text are at least
   // n / longest_piece() tokens, so a text that cannot fit is refused before it is encoded.
   virtual std::size_t longest_piece() const = 0;
 

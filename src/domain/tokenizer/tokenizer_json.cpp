@@ -1,16 +1,17 @@
-// Tokenizer::from_json(): a Hugging Face tokenizer.json of the Llama kind becomes pieces and merge
-// rules. What the file asks for and we do not do exactly is refused, not approximated.
-// Source: the serialisation of the Hugging Face tokenizers library (models/bpe, normalizers,
-// added_vocabulary).
+// Tokenizer::from_json(): a Hugging Face tokenizer.json of the Llama kind or of byte-level BPE
+// becomes pieces and merge rules. What the file asks for and we do not do exactly is refused, not
+// approximated. Source: the serialisation of the Hugging Face tokenizers library (models/bpe,
+// normalizers, added_vocabulary).
 
 #include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <utility>
 
-#include "foundation/json.h"
 #include "foundation/text.h"
 
+#include "domain/tokenizer/internal/json_byte_level.h"
+#include "domain/tokenizer/internal/json_members.h"
 #include "domain/tokenizer/internal/piece_tokenizer.h"
 
 namespace pensieve::tokenizer {
@@ -19,93 +20,98 @@ namespace {
 // Holes between ids are filled with unused tokens, up to this many.
 constexpr std::size_t kMaxHoles = 65'536;
 
-Error bad(std::string message) {
-  return Error{.kind = ErrorKind::BadFile, .message = "tokenizer.json: " + std::move(message)};
-}
-
-const Json* member(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto at = object.find(key);
-  return at == object.end() || at->is_null() ? nullptr : &*at;
-}
-
-std::string_view string_member(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  return value != nullptr && value->is_string() ? value->get_ref<const std::string&>()
-                                                : std::string_view();
-}
-
-bool true_member(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  return value != nullptr && value->is_boolean() && value->get<bool>();
-}
-
 class Reader {
  public:
   explicit Reader(const Json& json) : json_(json) {}
 
   Result<std::unique_ptr<Tokenizer>> read(std::span<const TokenId> eos) {
     const Json* model = member(json_, "model");
-    if (model == nullptr) return bad("no \"model\"");
+    if (model == nullptr) return bad_json("no \"model\"");
     PENSIEVE_TRY(check_model(*model));
-    PENSIEVE_TRY(read_normalizer(member(json_, "normalizer")));
-    PENSIEVE_TRY(read_pre_tokenizer(member(json_, "pre_tokenizer")));
-    PENSIEVE_TRY(read_vocabulary(*model));
-    PENSIEVE_TRY(read_merges(*model));
-    read_bos();
-    pieces_.by_score = false;
-    pieces_.eos.assign(eos.begin(), eos.end());
-    for (const TokenId id : eos) make_control(id);
-    return make_piece_tokenizer(pieces_);
+    byte_level_ = !true_member(*model, "byte_fallback");
+    return byte_level_ ? read_byte_level(*model, eos) : read_sentence_pieces(*model, eos);
   }
 
  private:
   static Result<void> check_model(const Json& model) {
     if (const auto type = string_member(model, "type"); type != "BPE") {
-      return bad("a model of type \"" + printable(type) + "\" is not supported, only BPE");
-    }
-    if (!true_member(model, "byte_fallback")) {
-      return bad("BPE without byte_fallback is not supported");
+      return bad_json("a model of type \"" + printable(type) + "\" is not supported, only BPE");
     }
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json* value = member(model, key);
-      if (value != nullptr && *value != "") return bad(std::string(key) + " is not supported");
+      if (value != nullptr && *value != "") return bad_json(std::string(key) + " is not supported");
     }
     if (const Json* dropout = member(model, "dropout"); dropout != nullptr && *dropout != 0) {
-      return bad("dropout is not supported");
+      return bad_json("dropout is not supported");
     }
-    if (true_member(model, "ignore_merges")) return bad("ignore_merges is not supported");
+    return {};
+  }
+
+  Result<std::unique_ptr<Tokenizer>> read_sentence_pieces(const Json& model,
+                                                          std::span<const TokenId> eos) {
+    if (true_member(model, "ignore_merges")) {
+      return bad_json("ignore_merges is not supported with byte_fallback");
+    }
+    SentencePieces settings;
+    settings.by_score = false;
+    PENSIEVE_TRY(read_normalizer(member(json_, "normalizer"), settings));
+    PENSIEVE_TRY(read_pre_tokenizer(member(json_, "pre_tokenizer"), settings));
+    PENSIEVE_TRY(read_pieces(model, eos));
+    static_cast<Pieces&>(settings) = std::move(pieces_);
+    return make_piece_tokenizer(settings);
+  }
+
+  Result<std::unique_ptr<Tokenizer>> read_byte_level(const Json& model,
+                                                     std::span<const TokenId> eos) {
+    ByteLevelPieces settings;
+    PENSIEVE_TRY(settings.cuts, byte_level_cuts(member(json_, "pre_tokenizer")));
+    PENSIEVE_TRY(settings.nfc, byte_level_nfc(member(json_, "normalizer")));
+    settings.ignore_merges = true_member(model, "ignore_merges");
+    PENSIEVE_TRY(read_pieces(model, eos));
+    static_cast<Pieces&>(settings) = std::move(pieces_);
+    return make_byte_level_tokenizer(settings);
+  }
+
+  Result<void> read_pieces(const Json& model, std::span<const TokenId> eos) {
+    PENSIEVE_TRY(read_vocabulary(model));
+    PENSIEVE_TRY(read_merges(model));
+    read_bos();
+    pieces_.eos.assign(eos.begin(), eos.end());
+    for (const TokenId id : eos) make_control(pieces_, id);
     return {};
   }
 
   // The Llama normaliser: Prepend U+2581, Replace " " by U+2581; each may be missing.
-  Result<void> read_normalizer(const Json* normalizer) {
-    pieces_.add_space_prefix = false;
-    pieces_.escape_spaces = false;
+  static Result<void> read_normalizer(const Json* normalizer, SentencePieces& settings) {
+    settings.add_space_prefix = false;
+    settings.escape_spaces = false;
     if (normalizer == nullptr) return {};
     const Json* steps = member(*normalizer, "normalizers");
-    if (string_member(*normalizer, "type") != "Sequence") return read_normalizer_step(*normalizer);
-    if (steps == nullptr || !steps->is_array()) return bad("normalizer.normalizers is no array");
-    for (const Json& step : *steps) PENSIEVE_TRY(read_normalizer_step(step));
+    if (string_member(*normalizer, "type") != "Sequence") {
+      return read_normalizer_step(*normalizer, settings);
+    }
+    if (steps == nullptr || !steps->is_array())
+      return bad_json("normalizer.normalizers is no array");
+    for (const Json& step : *steps) PENSIEVE_TRY(read_normalizer_step(step, settings));
     return {};
   }
-  Result<void> read_normalizer_step(const Json& step) {
+  static Result<void> read_normalizer_step(const Json& step, SentencePieces& settings) {
     const auto type = string_member(step, "type");
     if (type == "Prepend" && string_member(step, "prepend") == kSpaceMark) {
-      pieces_.add_space_prefix = true;
+      settings.add_space_prefix = true;
       return {};
     }
     if (type == "Replace" && string_member(step, "content") == kSpaceMark) {
       const Json* pattern = member(step, "pattern");
       if (pattern != nullptr && string_member(*pattern, "String") == " ") {
-        pieces_.escape_spaces = true;
+        settings.escape_spaces = true;
         return {};
       }
     }
-    return bad("the normalizer " + printable(type) + " is not supported in this form");
+    return bad_json("the normalizer " + printable(type) + " is not supported in this form");
   }
 
-  Result<void> read_pre_tokenizer(const Json* pre_tokenizer) {
+  static Result<void> read_pre_tokenizer(const Json* pre_tokenizer, SentencePieces& settings) {
     if (pre_tokenizer == nullptr) return {};
     const auto type = string_member(*pre_tokenizer, "type");
     const auto scheme = string_member(*pre_tokenizer, "prepend_scheme");
@@ -113,25 +119,26 @@ class Reader {
     const bool whole = split != nullptr && *split == false;
     if (type == "Metaspace" && string_member(*pre_tokenizer, "replacement") == kSpaceMark &&
         whole && (scheme == "always" || scheme == "never")) {
-      pieces_.escape_spaces = true;
-      if (scheme == "always") pieces_.add_space_prefix = true;
+      settings.escape_spaces = true;
+      if (scheme == "always") settings.add_space_prefix = true;
       return {};
     }
-    return bad("the pre_tokenizer " + printable(type) + " is not supported in this form");
+    return bad_json("the pre_tokenizer " + printable(type) + " is not supported in this form");
   }
 
   Result<void> read_vocabulary(const Json& model) {
     const Json* vocab = member(model, "vocab");
-    if (vocab == nullptr || !vocab->is_object()) return bad("model.vocab is no object");
+    if (vocab == nullptr || !vocab->is_object()) return bad_json("model.vocab is no object");
     const Json* added = member(json_, "added_tokens");
-    if (added != nullptr && !added->is_array()) return bad("added_tokens is no array");
+    if (added != nullptr && !added->is_array()) return bad_json("added_tokens is no array");
     const std::size_t count = vocab->size() + (added == nullptr ? 0 : added->size());
     ids_.reserve(count);
     for (auto entry = vocab->begin(); entry != vocab->end(); ++entry) {
       PENSIEVE_TRY(const TokenId id, id_of(entry.value(), count));
-      const auto kind = byte_of_piece(entry.key()) ? TokenKind::Byte : TokenKind::Normal;
+      const bool is_byte = !byte_level_ && byte_of_piece(entry.key());
+      const auto kind = is_byte ? TokenKind::Byte : TokenKind::Normal;
       if (pieces_.kinds[index(id)] != TokenKind::Unused) {
-        return bad("model.vocab has two pieces with id " + std::to_string(id));
+        return bad_json("model.vocab has two pieces with id " + std::to_string(id));
       }
       set(id, entry.key(), kind);
       ids_.emplace(entry.key(), id);
@@ -141,7 +148,7 @@ class Reader {
         const Json* id_value = member(token, "id");
         const Json* content = member(token, "content");
         if (id_value == nullptr || content == nullptr || !content->is_string()) {
-          return bad("an added token without id or content");
+          return bad_json("an added token without id or content");
         }
         PENSIEVE_TRY(const TokenId id, id_of(*id_value, count));
         set(id,
@@ -151,7 +158,9 @@ class Reader {
     }
     if (const auto name = string_member(model, "unk_token"); !name.empty()) {
       const auto at = ids_.find(name);
-      if (at == ids_.end()) return bad("unk_token is not in model.vocab");
+      if (at == ids_.end()) return bad_json("unk_token is not in model.vocab");
+      // Where every byte has a token, nothing is unknown, and this is a token like any other.
+      if (byte_level_) return {};
       pieces_.unknown = at->second;
       pieces_.kinds[index(at->second)] = TokenKind::Unknown;
     }
@@ -162,7 +171,7 @@ class Reader {
   Result<TokenId> id_of(const Json& value, std::size_t n_entries) {
     const std::size_t limit = std::min(n_entries + kMaxHoles, kMaxTokens);
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= limit) {
-      return bad("a token id is no number below " + std::to_string(limit));
+      return bad_json("a token id is no number below " + std::to_string(limit));
     }
     const auto id = value.get<std::uint64_t>();
     if (id >= pieces_.tokens.size()) {
@@ -180,7 +189,7 @@ class Reader {
   // ["a b", …] in older files, [["a", "b"], …] in newer ones.
   Result<void> read_merges(const Json& model) {
     const Json* merges = member(model, "merges");
-    if (merges == nullptr || !merges->is_array()) return bad("model.merges is no array");
+    if (merges == nullptr || !merges->is_array()) return bad_json("model.merges is no array");
     pieces_.rules.reserve(merges->size());
     std::string joined;
     for (std::size_t i = 0; i < merges->size(); ++i) {
@@ -202,35 +211,38 @@ class Reader {
       joined += right;
       const auto a = ids_.find(left), b = ids_.find(right), c = ids_.find(joined);
       if (left.empty() || right.empty() || a == ids_.end() || b == ids_.end() || c == ids_.end()) {
-        return bad("merge " + std::to_string(i) +
-                   " is not two pieces of the vocabulary that make a third");
+        return bad_json("merge " + std::to_string(i) +
+                        " is not two pieces of the vocabulary that make a third");
       }
       pieces_.rules.push_back({.left = a->second, .right = b->second, .result = c->second});
     }
     return {};
   }
 
-  // The token that the post-processor puts before a text, or "<s>" if it puts none.
+  // The token that the post-processor puts before a text. If it puts none, it is "<s>" for
+  // SentencePiece-BPE, which always has one, and none for byte-level BPE.
   void read_bos() {
     pieces_.add_bos = false;
     if (const Json* post = member(json_, "post_processor")) {
-      const Json* single = member(*post, "single");
-      if (string_member(*post, "type") == "TemplateProcessing" && single != nullptr &&
-          single->is_array() && !single->empty()) {
-        if (const Json* token = member((*single)[0], "SpecialToken")) {
-          pieces_.bos = find_token(string_member(*token, "id"));
-          pieces_.add_bos = pieces_.bos != kNoToken;
-        }
+      read_template(*post);
+      const Json* steps = member(*post, "processors");
+      if (string_member(*post, "type") == "Sequence" && steps != nullptr && steps->is_array()) {
+        for (const Json& step : *steps) read_template(step);
       }
     }
-    if (pieces_.bos == kNoToken) pieces_.bos = find_token("<s>");
-    make_control(pieces_.bos);
+    if (pieces_.bos == kNoToken && !byte_level_) pieces_.bos = find_token("<s>");
+    make_control(pieces_, pieces_.bos);
   }
-  // The unknown token stays what it is: text may become it.
-  void make_control(TokenId id) {
-    if (id < 0 || index(id) >= pieces_.kinds.size()) return;
-    TokenKind& kind = pieces_.kinds[index(id)];
-    if (kind != TokenKind::Unknown) kind = TokenKind::Control;
+  void read_template(const Json& processor) {
+    const Json* single = member(processor, "single");
+    if (string_member(processor, "type") != "TemplateProcessing" || single == nullptr ||
+        !single->is_array() || single->empty()) {
+      return;
+    }
+    if (const Json* token = member((*single)[0], "SpecialToken")) {
+      pieces_.bos = find_token(string_member(*token, "id"));
+      pieces_.add_bos = pieces_.bos != kNoToken;
+    }
   }
   TokenId find_token(std::string_view text) const {
     if (text.empty()) return kNoToken;
@@ -240,6 +252,7 @@ class Reader {
   }
 
   const Json& json_;
+  bool byte_level_ = false;
   Pieces pieces_;
   std::unordered_map<std::string_view, TokenId> ids_;  // model.vocab; views into json_
 };
@@ -249,7 +262,7 @@ class Reader {
 Result<std::unique_ptr<Tokenizer>> Tokenizer::from_json(std::string_view tokenizer_json,
                                                         std::span<const TokenId> eos) {
   auto json = parse_json(tokenizer_json, {.max_depth = 32, .max_keys_per_object = kMaxTokens});
-  if (!json) return bad(json.error().message);
+  if (!json) return bad_json(json.error().message);
   return Reader(*json).read(eos);
 }
 
