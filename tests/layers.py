@@ -23,7 +23,7 @@ ARROWS = {
     "domain/claude": {"domain/chat", "domain/engine", "domain/grammar", "domain/tokenizer",
                       "domain/api", "domain/model", "domain/compute"},
     "application/http": set(),
-    "application/server": {"application/http", "domain/*"},
+    "application/server": {"application/http", "application/proxy", "domain/*"},
     "application/proxy": {"application/http", "domain/*"},
     "application/cli": {"application/*", "domain/*"},
 }

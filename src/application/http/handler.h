@@ -3,6 +3,7 @@
 // decides the pace, and are destroyed the moment their client is gone.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,6 +29,9 @@ struct StreamPiece {
   std::string bytes;  // complete events; empty: nothing new
   bool finished = false;
   bool close = false;  // with `finished`: the stream ended badly, end the connection too
+  // In the first piece that says anything: what answers in place of the stream if its head has not
+  // left yet. `bytes` say the same to a client that has it.
+  std::optional<Response> instead = std::nullopt;
 };
 
 class EventStream {
@@ -42,6 +46,8 @@ class EventStream {
 struct StreamReply {
   Response head;  // its body is not used
   std::unique_ptr<EventStream> events;
+  // How long the head waits for the first piece, for streams that may turn out to be a refusal.
+  std::chrono::milliseconds head_wait{0};
 };
 
 using Reply = std::variant<Response, std::unique_ptr<Pending>, StreamReply>;

@@ -309,6 +309,59 @@ TEST_F(ListenerTest, PingsAStreamThatHasNothingToSay) {
   handler_.script.push("last", true);
 }
 
+StreamPiece refusal() {
+  return {.bytes = "data: refused\n\n",
+          .finished = true,
+          .close = true,
+          .instead = Response{
+              .status = 429, .headers = {}, .content_type = "text/plain", .body = "refused"}};
+}
+
+TEST_F(ListenerTest, AnswersInPlaceOfAStreamWhoseHeadHasNotLeft) {
+  handler_.head_wait = std::chrono::seconds(60);
+  start();
+  RawClient one = client();
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  ASSERT_TRUE(eventually([&] { return handler_.script.alive == 1; }));
+  handler_.script.push(refusal());
+  const auto response = one.read_response();
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->status, 429);
+  EXPECT_EQ(response->body, "refused");
+  // The connection goes on, also with a stream that is one.
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  ASSERT_TRUE(eventually([&] { return handler_.script.alive == 1; }));
+  handler_.script.push("data: a\n\n", true);
+  EXPECT_EQ(one.read_head()->status, 200);
+  EXPECT_EQ(one.read_chunk(), "data: a\n\n");
+  EXPECT_EQ(one.read_chunk(), "");
+}
+
+TEST_F(ListenerTest, SendsAStreamsHeadWhenItHasWaitedLongEnough) {
+  handler_.head_wait = milliseconds(30);
+  start({.ping_interval = milliseconds(20)});
+  RawClient one = client();
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  EXPECT_EQ(one.read_head()->status, 200);
+  EXPECT_EQ(one.read_chunk(), sse_event("ping", "{}"));
+  handler_.script.push(refusal());
+  std::optional<std::string> chunk = one.read_chunk();
+  while (chunk == sse_event("ping", "{}")) chunk = one.read_chunk();
+  EXPECT_EQ(chunk, "data: refused\n\n");
+  EXPECT_EQ(one.read_chunk(), "");
+  EXPECT_TRUE(one.ends_within(std::chrono::seconds(5)));
+}
+
+TEST_F(ListenerTest, DropsAStreamWhoseClientLeavesBeforeItsHead) {
+  handler_.head_wait = std::chrono::seconds(60);
+  start();
+  RawClient one = client();
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  ASSERT_TRUE(eventually([&] { return handler_.script.alive == 1; }));
+  one.close();
+  EXPECT_TRUE(eventually([&] { return handler_.script.alive == 0; }));
+}
+
 TEST_F(ListenerTest, StreamsTo10ClientsUntilTheConnectionEnds) {
   start();
   RawClient one = client();

@@ -256,6 +256,7 @@ Result<ChatRequest> parse_chat(std::string_view text) {
   PENSIEVE_TRY(take_tool_choice(body, root, request));
   PENSIEVE_TRY(request.output_schema_json, read_response_format(body, root));
   PENSIEVE_TRY(read_chat_logprobs(body, root, chat.shape));
+  if (chat.shape.logprobs) request.top_logprobs = chat.shape.top_logprobs;
   return chat;
 }
 
@@ -293,6 +294,7 @@ Result<CompletionRequest> parse_completion(std::string_view text) {
   PENSIEVE_TRY(const auto top, read_integer_or(body, root, "logprobs", 0, kMaxTopLogprobs, -1));
   completion.shape.logprobs = top >= 0;
   completion.shape.top_logprobs = static_cast<int>(top > 0 ? top : 0);
+  if (completion.shape.logprobs) completion.request.top_logprobs = completion.shape.top_logprobs;
   return completion;
 }
 

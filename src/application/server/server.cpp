@@ -29,7 +29,7 @@ class ServerImpl final : public Server, private http::Handler {
   ServerImpl(ServerOptions options,
              ServerInfo info,
              claude::Service& service,
-             engine::Engine& engine,
+             engine::Engine* engine,
              Accountant& accountant)
       : context_{.options = options,
                  .info = std::move(info),
@@ -89,18 +89,18 @@ class ServerImpl final : public Server, private http::Handler {
     const std::string_view origin = head.header("origin");
     if (!context_.hosts.allows(head.host) ||
         (!head.authority.empty() && !context_.hosts.allows(head.authority))) {
-      return refuse(
+      return refuse_stranger(
           {.kind = ErrorKind::Permission,
            .message = "this server does not answer to the host \"" +
                       printable(head.authority.empty() ? head.host : head.authority) + "\""},
-          nullptr);
+          head);
     }
     const auto n_origins = head.count("origin");
     if (n_origins > 1 || (n_origins == 1 && !context_.origins.allows(origin))) {
-      return refuse(
+      return refuse_stranger(
           {.kind = ErrorKind::Permission,
            .message = "pages of the origin \"" + printable(origin) + "\" may not use this server"},
-          nullptr);
+          head);
     }
     const std::string_view path = canonical_path(head.path);
     const Route* route = find_route(path, head.method);
@@ -153,9 +153,9 @@ class ServerImpl final : public Server, private http::Handler {
   // Pages from the public network that want to reach a private one are not among them.
   http::Response preflight(const http::RequestHead& head, const std::string& allowed) {
     if (head.count("access-control-request-private-network") > 0) {
-      return refuse({.kind = ErrorKind::Permission,
-                     .message = "pages of a public network may not use this server"},
-                    nullptr);
+      return refuse_stranger({.kind = ErrorKind::Permission,
+                              .message = "pages of a public network may not use this server"},
+                             head);
     }
     http::Response response =
         make_response(context_, 204, {}, new_request_id(), head.header("origin"));
@@ -203,10 +203,17 @@ class ServerImpl final : public Server, private http::Handler {
   }
 
   http::Response refuse(const Error& error, const http::RequestHead* head) override {
+    if (head == nullptr) return make_error(context_, error, new_request_id(), {});
     return make_error(context_,
                       error,
                       new_request_id(),
-                      head == nullptr ? std::string_view() : head->header("origin"));
+                      head->header("origin"),
+                      surface_of(canonical_path(head->path)));
+  }
+
+  // As refuse(), but no page of another origin may read it.
+  http::Response refuse_stranger(const Error& error, const http::RequestHead& head) {
+    return make_error(context_, error, new_request_id(), {}, surface_of(canonical_path(head.path)));
   }
 
   Context context_;
@@ -218,7 +225,7 @@ class ServerImpl final : public Server, private http::Handler {
 Result<std::unique_ptr<Server>> Server::create(ServerOptions options,
                                                ServerInfo info,
                                                claude::Service& service,
-                                               engine::Engine& engine,
+                                               engine::Engine* engine,
                                                Accountant& accountant) {
   auto server = std::make_unique<ServerImpl>(
       std::move(options), std::move(info), service, engine, accountant);

@@ -1,6 +1,6 @@
 // The server: Pensieve's routes on one listening port. Owns the port and the io threads; answers
-// come from claude::Service. Knows routes, who may ask, and which error has which status. Must not
-// know models, prompts or tokens.
+// come from claude::Service, to clients of Anthropic's API and of OpenAI's. Knows routes, who may
+// ask, and which error has which status. Must not know models, prompts or tokens.
 #pragma once
 
 #include <chrono>
@@ -29,6 +29,9 @@ struct ServerOptions {
   std::vector<std::string> allowed_origins{};  // beyond the server's own: "https://name:port"
   int io_threads = 3;
   http::Limits limits{};
+  // How long a stream's status waits for the answer's beginning, where that may be a refusal that
+  // comes from elsewhere; then 200 and pings. A model in this process needs none.
+  std::chrono::milliseconds stream_head_wait{0};
   std::function<SystemMemory()> read_memory{};  // empty: the machine's; called at most every 250 ms
 };
 
@@ -37,23 +40,23 @@ struct ServerInfo {
   std::string model_id;
   std::string display_name;
   std::int64_t model_created_unix_s = 0;
-  std::string version;  // of Pensieve
-  std::string backend;  // "cpu"
-  std::string kernels;  // "avx512-vnni"
-  int context_length = 0;
+  std::string version;           // of Pensieve
+  std::string backend;           // "cpu", "upstream"
+  std::string kernels;           // "avx512-vnni"
+  int context_length = 0;        // 0: unknown
   std::uint64_t parameters = 0;  // weights of the model; 0: unknown
 };
 
 class Server {
  public:
   // Binds and listens; clients wait in the backlog until start(). `service`, `engine` and
-  // `accountant` outlive the server. Errors, each one sentence with the way out: Unavailable when
-  // the port is taken, InvalidRequest for a host or port that cannot be used, or for an address
-  // beyond loopback without a token.
+  // `accountant` outlive the server; `engine` is null where answers come from elsewhere. Errors,
+  // each one sentence with the way out: Unavailable when the port is taken, InvalidRequest for a
+  // host or port that cannot be used, or for an address beyond loopback without a token.
   static Result<std::unique_ptr<Server>> create(ServerOptions options,
                                                 ServerInfo info,
                                                 claude::Service& service,
-                                                engine::Engine& engine,
+                                                engine::Engine* engine,
                                                 Accountant& accountant);
 
   virtual ~Server() = default;  // closes every connection at once and joins the threads

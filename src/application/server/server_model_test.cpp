@@ -69,7 +69,7 @@ struct House {
                                       }},
                                  ServerInfo{},
                                  *service,
-                                 *engine,
+                                 engine.get(),
                                  accountant));
     server->start();
   }

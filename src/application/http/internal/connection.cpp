@@ -283,9 +283,14 @@ Connection::Task<bool> Connection::answer(Request request) {
   if (auto* stream = std::get_if<StreamReply>(&reply)) {
     co_return co_await answer_stream(std::move(*stream), head);
   }
+  co_return co_await send_response(std::get<Response>(reply), head);
+}
+
+Connection::Task<bool> Connection::send_response(const Response& response,
+                                                 const RequestHead& head) {
   const bool keep = keeps_alive(head);
   const WriteOptions options{.head_only = head.method == "HEAD", .keep_alive = keep};
-  const bool sent = co_await send(render(std::get<Response>(reply), options, unix_now()), false);
+  const bool sent = co_await send(render(response, options, unix_now()), false);
   if (!sent) co_return false;
   if (!keep) co_await linger();
   co_return keep;
@@ -333,6 +338,21 @@ Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pendi
   co_return keep;
 }
 
+// The first piece that says anything, or an empty one once the deadline has passed, the client has
+// left or the server has to end its streams.
+Connection::Task<StreamPiece> Connection::first_piece(EventStream& events, Time deadline) {
+  StreamPiece piece;
+  while (Clock::now() < deadline && !shared_.cutting.load()) {
+    ready_ = false;
+    piece = events.poll();
+    if (!piece.bytes.empty() || piece.finished) break;
+    start_read();
+    if (gone_ || closing_) break;
+    if (!ready_) co_await pause_until(deadline);
+  }
+  co_return piece;
+}
+
 // Pieces are pulled only when the one before has left: a slow reader so slows the engine down, and
 // nothing piles up here.
 Connection::Task<bool> Connection::answer_stream(StreamReply reply, const RequestHead& head) {
@@ -345,6 +365,12 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
   };
   ready_ = false;
   reply.events->on_ready(ready_hook());
+  StreamPiece piece = co_await first_piece(*reply.events, Clock::now() + reply.head_wait);
+  if (gone_ || closing_) co_return false;
+  if (piece.instead) {
+    reply.events.reset();
+    co_return co_await send_response(*piece.instead, head);
+  }
   bool keep = chunked;
   bool sent = co_await send(render_stream_head(reply.head, chunked, unix_now()), true);
   while (sent) {
@@ -353,13 +379,16 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
       sent = co_await send(frame(reply.events->cut_off(), true), true);
       break;
     }
-    ready_ = false;
-    StreamPiece piece = reply.events->poll();
+    if (piece.bytes.empty() && !piece.finished) {
+      ready_ = false;
+      piece = reply.events->poll();
+    }
     if (!piece.bytes.empty() || piece.finished) {
       const bool finished = piece.finished;
       keep = keep && !piece.close;
       sent = co_await send(frame(std::move(piece.bytes), finished), true);
       if (finished) break;
+      piece = StreamPiece();
       continue;
     }
     start_read();

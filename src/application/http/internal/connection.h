@@ -66,6 +66,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<bool> answer(Request request);
   Task<bool> answer_pending(std::unique_ptr<Pending> pending, const RequestHead& head);
   Task<bool> answer_stream(StreamReply reply, const RequestHead& head);
+  Task<StreamPiece> first_piece(EventStream& events, Time deadline);
+  Task<bool> send_response(const Response& response, const RequestHead& head);
   Task<bool> skip_body();
   Task<std::optional<Error>> read_body(bool keep);
   Task<void> refuse(Error error, const RequestHead* head);

@@ -18,10 +18,13 @@ namespace pensieve::http {
 class Script {
  public:
   void push(std::string bytes, bool last = false) {
+    push(StreamPiece{.bytes = std::move(bytes), .finished = last});
+  }
+  void push(StreamPiece piece) {
     std::function<void()> ready;
     {
       const std::lock_guard lock(mutex_);
-      pieces_.push_back({.bytes = std::move(bytes), .finished = last});
+      pieces_.push_back(std::move(piece));
       ready = ready_;
     }
     if (ready) ready();
@@ -62,6 +65,7 @@ class Script {
 class TestHandler final : public Handler {
  public:
   Script script;
+  std::chrono::milliseconds head_wait{0};  // of /stream-or-not
   std::atomic<int> handled{0};
   std::atomic<int> markers{0};  // requests for /marker: none must ever hide in another
 
@@ -75,11 +79,13 @@ class TestHandler final : public Handler {
     ++handled;
     const RequestHead& head = request.head;
     if (head.path == "/pending") return std::make_unique<ScriptedPending>(script);
-    if (head.path == "/stream") {
+    if (head.path.starts_with("/stream")) {
       Response response = text(200, "");
       response.content_type = "text/event-stream";
-      return StreamReply{.head = std::move(response),
-                         .events = std::make_unique<ScriptedStream>(script)};
+      return StreamReply{
+          .head = std::move(response),
+          .events = std::make_unique<ScriptedStream>(script),
+          .head_wait = head.path == "/stream-or-not" ? head_wait : std::chrono::milliseconds(0)};
     }
     if (head.path == "/size") return text(200, std::to_string(request.body.size()));
     return text(200, head.method + " " + head.path + " " + request.body);

@@ -8,6 +8,8 @@
 
 #include "domain/api/messages.h"
 
+#include "application/proxy/openai_reply.h"
+
 namespace pensieve::server {
 namespace {
 
@@ -70,16 +72,34 @@ http::Response make_response(Context& context,
 http::Response make_error(Context& context,
                           const Error& error,
                           std::string_view request_id,
-                          std::string_view origin) {
-  const int status = api::http_status(error.kind);
+                          std::string_view origin,
+                          Surface surface) {
+  const bool openai = surface == Surface::OpenAi;
+  const int status = openai ? proxy::http_status(error.kind) : api::http_status(error.kind);
   http::Response response =
-      make_response(context, status, api::error_json(error, request_id), request_id, origin);
+      make_response(context,
+                    status,
+                    openai ? proxy::error_json(error) : api::error_json(error, request_id),
+                    request_id,
+                    origin);
   add_retry_advice(response, error);
   if (status == 401) response.headers.push_back({.name = "WWW-Authenticate", .value = "Bearer"});
   if (log_enabled(LogLevel::Debug)) {
     log_debug("answered " + std::to_string(status) + ": " + error.message, request_id);
   }
   return response;
+}
+
+// With so little memory left new work would only hurt what is running.
+std::optional<Error> refused_for_memory(Context& context) {
+  const SystemMemory memory = context.memory.sample();
+  if (!memory.known || level_of(memory) < MemoryLevel::Critical) return std::nullopt;
+  const auto mib = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  return Error{.kind = ErrorKind::Unavailable,
+               .message = "memory is short: " + mib(memory.available_bytes) + " of " +
+                          mib(memory.total_bytes) + " are available, and new requests wait until " +
+                          mib(kWarningAboveBytes) + " are",
+               .retry_after_s = 5};
 }
 
 }  // namespace pensieve::server

@@ -1,9 +1,10 @@
 // What every handler of the server shares, and the answers they all give in the same way: headers
-// each response carries, errors in Anthropic's shape.
+// each response carries, errors in the shape of the API that was spoken.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,11 +22,14 @@
 
 namespace pensieve::server {
 
+// Whose shapes an answer has.
+enum class Surface { Anthropic, OpenAi };
+
 struct Context {
   const ServerOptions options;
   const ServerInfo info;
   claude::Service& service;
-  engine::Engine& engine;
+  engine::Engine* engine;  // null: answers come from elsewhere
   Accountant& accountant;
   MemorySampler memory;
   const TokenCheck token;
@@ -50,7 +54,12 @@ http::Response make_response(Context& context,
 http::Response make_error(Context& context,
                           const Error& error,
                           std::string_view request_id,
-                          std::string_view origin);
+                          std::string_view origin,
+                          Surface surface = Surface::Anthropic);
+
+// With so little memory left new work would only hurt what is running: Unavailable, with the
+// numbers.
+std::optional<Error> refused_for_memory(Context& context);
 
 std::string new_request_id();
 

@@ -70,7 +70,7 @@ Json memory_json(Context& context) {
 }
 
 Json engine_json(Context& context) {
-  const engine::EngineStats stats = context.engine.stats();
+  const engine::EngineStats stats = context.engine->stats();
   return Json{{"running", stats.running},
               {"waiting", stats.waiting},
               {"idle_sequences", stats.idle_sequences},
@@ -126,7 +126,7 @@ http::Reply get_health(Call& call) {
     if (context.info.parameters > 0) body["parameters"] = context.info.parameters;
     body["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
     body["memory"] = memory_json(context);
-    body["engine"] = engine_json(context);
+    if (context.engine != nullptr) body["engine"] = engine_json(context);
   }
   const std::string text = body.dump(-1, ' ', false, Json::error_handler_t::replace);
   return make_response(context, draining ? 503 : 200, text, call.request_id, call.origin());

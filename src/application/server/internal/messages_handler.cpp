@@ -13,8 +13,6 @@
 namespace pensieve::server {
 namespace {
 
-constexpr std::size_t kMaxGroupBytes = 128;
-
 std::string frame(const api::Event& event) {
   return http::sse_event(event.name, event.json);
 }
@@ -47,8 +45,11 @@ class PendingMessage final : public http::Pending {
 // stream: true. Exactly one terminal event: message_stop, or error.
 class MessageStream final : public http::EventStream {
  public:
-  MessageStream(std::string request_id, std::unique_ptr<claude::Answer> answer)
-      : request_id_(std::move(request_id)), answer_(std::move(answer)) {}
+  MessageStream(Call& call, std::unique_ptr<claude::Answer> answer)
+      : context_(call.context),
+        request_id_(call.request_id),
+        origin_(call.origin()),
+        answer_(std::move(answer)) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
@@ -58,7 +59,8 @@ class MessageStream final : public http::EventStream {
       log_warning("a stream ended with an error: " + events.error().message, request_id_);
       return {.bytes = frame(api::error_event(events.error(), request_id_)),
               .finished = true,
-              .close = true};
+              .close = true,
+              .instead = make_error(context_, events.error(), request_id_, origin_)};
     }
     http::StreamPiece piece{.bytes = {}, .finished = answer_->finished()};
     for (const api::Event& event : *events) piece.bytes += frame(event);
@@ -73,21 +75,11 @@ class MessageStream final : public http::EventStream {
   }
 
  private:
+  Context& context_;
   const std::string request_id_;
+  const std::string origin_;
   const std::unique_ptr<claude::Answer> answer_;
 };
-
-// With so little memory left new work would only hurt what is running.
-std::optional<Error> refused_for_memory(Context& context) {
-  const SystemMemory memory = context.memory.sample();
-  if (!memory.known || level_of(memory) < MemoryLevel::Critical) return std::nullopt;
-  const auto mib = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
-  return Error{.kind = ErrorKind::Unavailable,
-               .message = "memory is short: " + mib(memory.available_bytes) + " of " +
-                          mib(memory.total_bytes) + " are available, and new requests wait until " +
-                          mib(kWarningAboveBytes) + " are",
-               .retry_after_s = 5};
-}
 
 }  // namespace
 
@@ -99,14 +91,13 @@ http::Reply post_messages(Call& call) {
   if (!request) return fail(request.error());
   std::string().swap(call.request.body);  // the parsed request holds all of it
   if (const auto refused = refused_for_memory(call.context)) return fail(*refused);
-  const std::string group =
-      printable(call.request.head.header("x-claude-code-session-id"), kMaxGroupBytes);
-  auto answer = call.context.service.answer(*request, group);
+  auto answer = call.context.service.answer(*request, call.group());
   if (!answer) return fail(answer.error());
   if (!request->stream) return std::make_unique<PendingMessage>(call, *std::move(answer));
   http::StreamReply stream{
       .head = make_response(call.context, 200, {}, call.request_id, call.origin()),
-      .events = std::make_unique<MessageStream>(call.request_id, *std::move(answer))};
+      .events = std::make_unique<MessageStream>(call, *std::move(answer)),
+      .head_wait = call.context.options.stream_head_wait};
   stream.head.content_type = "text/event-stream; charset=utf-8";
   return stream;
 }

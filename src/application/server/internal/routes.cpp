@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "foundation/text.h"
+
 namespace pensieve::server {
 namespace {
 
@@ -13,6 +15,11 @@ constexpr std::array kRoutes{
           .path = "/v1/messages/count_tokens",
           .open = false,
           .run = post_count_tokens},
+    Route{.method = "POST",
+          .path = "/v1/chat/completions",
+          .open = false,
+          .run = post_chat_completions},
+    Route{.method = "POST", .path = "/v1/completions", .open = false, .run = post_completions},
     Route{.method = "GET", .path = "/v1/models", .open = false, .run = get_models},
     Route{.method = "GET", .path = "/v1/models/", .open = false, .run = get_model},
     Route{.method = "GET", .path = "/health", .open = true, .run = get_health},
@@ -39,6 +46,17 @@ std::span<const Route> routes() {
 
 std::string_view canonical_path(std::string_view path) {
   return path.starts_with("/v1/v1/") ? path.substr(3) : path;
+}
+
+Surface surface_of(std::string_view path) {
+  const bool openai = path.starts_with("/v1/chat/") || path == "/v1/completions" ||
+                      path.starts_with("/v1/completions/");
+  return openai ? Surface::OpenAi : Surface::Anthropic;
+}
+
+std::string Call::group() const {
+  constexpr std::size_t kMaxGroupBytes = 128;
+  return printable(request.head.header("x-claude-code-session-id"), kMaxGroupBytes);
 }
 
 const Route* find_route(std::string_view path, std::string_view method) {

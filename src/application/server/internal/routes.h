@@ -18,6 +18,7 @@ struct Call {
   std::string_view rest;  // of the path, behind a route that ends with '/'
 
   std::string_view origin() const { return request.head.header("origin"); }
+  std::string group() const;  // the client's session, printable; empty if it names none
 };
 
 struct Route {
@@ -33,6 +34,9 @@ std::span<const Route> routes();
 // with "/v1".
 std::string_view canonical_path(std::string_view path);
 
+// Whose errors a canonical path answers with: OpenAI's below /v1/chat/ and at /v1/completions.
+Surface surface_of(std::string_view path);
+
 // The route for a canonical path and method, or null.
 const Route* find_route(std::string_view path, std::string_view method);
 // What `Allow` says for a canonical path: "GET, HEAD"; empty when the path is unknown.
@@ -41,6 +45,8 @@ bool is_known_method(std::string_view method);
 
 http::Reply post_messages(Call& call);
 http::Reply post_count_tokens(Call& call);
+http::Reply post_chat_completions(Call& call);
+http::Reply post_completions(Call& call);
 http::Reply get_models(Call& call);
 http::Reply get_model(Call& call);
 http::Reply get_health(Call& call);

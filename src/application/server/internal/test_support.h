@@ -40,6 +40,13 @@ class Play {
   void fail(Error error) {
     change([&] { error_ = std::move(error); });
   }
+  // What the message says from now on.
+  void message(api::Message message) {
+    change([&] { message_ = std::move(message); });
+  }
+  void scores(std::vector<claude::TokenScore> scores) {
+    change([&] { scores_ = std::move(scores); });
+  }
   std::atomic<int> alive{0};
 
  private:
@@ -56,6 +63,8 @@ class Play {
 
   std::mutex mutex_;
   std::vector<api::Event> events_;
+  std::optional<api::Message> message_;
+  std::vector<claude::TokenScore> scores_;
   std::optional<Error> error_;
   bool over_ = false;
   std::function<void()> ready_;
@@ -80,6 +89,10 @@ class PlayedAnswer final : public claude::Answer {
       return *play_.error_;
     }
     finished_ = play_.over_;
+    if (play_.message_) {
+      play_.message_->model = message_.model;
+      message_ = *play_.message_;
+    }
     return std::exchange(play_.events_, {});
   }
   bool finished() const override { return finished_; }
@@ -89,6 +102,10 @@ class PlayedAnswer final : public claude::Answer {
   }
   void wait(int) override {}
   const api::Message& message() const override { return message_; }
+  std::vector<claude::TokenScore> take_scores() override {
+    const std::lock_guard lock(play_.mutex_);
+    return std::exchange(play_.scores_, {});
+  }
   engine::Progress progress() const override { return {}; }
 
  private:
@@ -103,13 +120,22 @@ class PlayedService final : public claude::Service {
   std::optional<Error> refusal;  // instead of an answer
   std::atomic<int> answers{0};
   std::string group;
+  api::MessagesRequest asked;  // the last one
+  std::string completed;       // its prompt
 
   Result<std::unique_ptr<claude::Answer>> answer(const api::MessagesRequest& request,
                                                  std::string_view of_group) override {
     ++answers;
     group = of_group;
+    asked = request;
     if (refusal) return *refusal;
     return std::unique_ptr<claude::Answer>(std::make_unique<PlayedAnswer>(play, request.model));
+  }
+  Result<std::unique_ptr<claude::Answer>> complete(const api::MessagesRequest& request,
+                                                   std::string_view prompt,
+                                                   std::string_view of_group) override {
+    completed = prompt;
+    return answer(request, of_group);
   }
   Result<int> count_tokens(const api::MessagesRequest&) override { return 42; }
   Result<std::vector<TokenId>> encode(const chat::Prompt&) override {
@@ -155,7 +181,8 @@ struct Ask {
 
 class ServerTest : public testing::Test {
  protected:
-  void start(ServerOptions options = {}) {
+  void start(ServerOptions options = {}) { start(std::move(options), &engine_); }
+  void start(ServerOptions options, engine::Engine* engine) {
     options.port = 0;
     options.token = kToken;
     options.io_threads = 2;
@@ -173,7 +200,7 @@ class ServerTest : public testing::Test {
                                   .kernels = "scalar",
                                   .context_length = 4096},
                                  service_,
-                                 engine_,
+                                 engine,
                                  accountant_);
     ASSERT_TRUE(server.has_value()) << server.error().message;
     server_ = *std::move(server);
