@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "domain/chat/internal/hermes_style.h"
 #include "domain/chat/internal/turn_text.h"
 
 namespace pensieve::chat {
@@ -45,6 +46,30 @@ std::vector<const api::Tool*> callable_tools(const api::MessagesRequest& request
     if (is_listed(tool) || referenced.contains(tool.name)) tools.push_back(&tool);
   }
   return tools;
+}
+
+Result<std::unique_ptr<ChatFormat>> format_for(
+    std::string_view chat_template, const std::function<bool(std::string_view)>& has_control) {
+  struct Known {
+    std::string_view token;  // that no other of these formats writes
+    std::function<std::unique_ptr<ChatFormat>()> make;
+  };
+  const Known known[] = {{"<|im_start|>", [&] { return chatml_format(chat_template); }},
+                         {"<|start_header_id|>", llama3_format},
+                         {"<|user|>", phi3_format}};
+  for (const Known& one : known) {
+    const bool fits = chat_template.empty()
+                          ? has_control(one.token)
+                          : chat_template.find(one.token) != std::string_view::npos;
+    if (fits) return one.make();
+  }
+  return Error{
+      .kind = ErrorKind::BadFile,
+      .message = std::string(chat_template.empty()
+                                 ? "the vocabulary has the control tokens of no chat format"
+                                 : "the chat template is none") +
+                 " that is known: ChatML (<|im_start|>), Llama 3 (<|start_header_id|>), "
+                 "Phi-3 (<|user|>)"};
 }
 
 }  // namespace pensieve::chat

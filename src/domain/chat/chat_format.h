@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,8 @@ namespace pensieve::chat {
 
 struct Piece {
   bool control = false;  // true: `text` is the exact name of a control token ("<|user|>")
+  // With `control`: a vocabulary without that token takes the name as text.
+  bool optional = false;
   std::string text;
   bool operator==(const Piece&) const = default;
 };
@@ -33,11 +36,22 @@ struct AnswerKey {
 AnswerKey answer_key(std::span<const api::ContentBlock* const> blocks);
 AnswerKey answer_key(std::span<const api::ContentBlock> blocks);
 
+// Text that stands in several pieces behind each other is one stretch of text and is encoded so.
 struct Prompt {
   std::vector<Piece> pieces;
-  // The pieces that are assistants' turns which are over, by index, ascending. Where the exact
-  // tokens of such an answer are still known, they stand for the piece.
-  std::vector<std::pair<std::size_t, AnswerKey>> answers;
+
+  // What the assistant said in its turns that are over: pieces [begin, end), ascending. Where the
+  // exact tokens of such an answer are still known, they stand for the pieces.
+  struct Answer {
+    std::size_t begin = 0, end = 0;
+    AnswerKey key;
+    bool operator==(const Answer&) const = default;
+  };
+  std::vector<Answer> answers;
+
+  // What the request or the format itself begins the answer with: pieces [answer_begin, end).
+  std::size_t answer_begin = 0;
+  bool continues = false;  // the request began the answer: what is sampled is not all of the turn
 };
 
 // A part of an answer, as it becomes known. For one ToolUse: a Start with id-less name, Input
@@ -59,6 +73,7 @@ class ReplyInterpreter {
 };
 
 enum class ReplyMode {
+  Raw,    // the text as it stands, whatever the format
   Text,   // no tool calls are looked for
   Calls,  // tool calls are, and held until they are complete: nothing is known about the text
   // The text is sampled under call_syntax() and the tools' schemas, so that what begins like a call
@@ -81,10 +96,10 @@ class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
   virtual std::string_view name() const = 0;
-  // The whole prompt but for a token that opens every text (bos). It ends with a control token, or,
-  // where the last message is the assistant's and holds no call, with the text that the answer goes
-  // on from. Deterministic: equal requests give equal pieces, and one text piece at most stands
-  // between two control tokens. Errors: InvalidRequest for something the format cannot show.
+  // The whole prompt but for a token that opens every text (bos). It ends with what opens the
+  // assistant's turn, and, where the last message is the assistant's and holds no call, with the
+  // text that the answer goes on from. Deterministic: equal requests give equal pieces. Errors:
+  // InvalidRequest for something the format cannot show.
   virtual Result<Prompt> render(const api::MessagesRequest& request) const = 0;
   // Control tokens that end an answer ("<|end|>", "<|endoftext|>"), and those that would open
   // another turn. A vocabulary need not have all of them.
@@ -96,5 +111,12 @@ class ChatFormat {
 // Phi-3: <|system|>…<|end|> <|user|>…<|end|> <|assistant|>, tools in Hermes form in the system
 // turn.
 std::unique_ptr<ChatFormat> phi3_format();
+
+// The format that a model's chat template (Jinja, never run) stands for: ChatML (Qwen2, Qwen2.5,
+// Qwen3 with thinking), Llama 3 or Phi-3, told by the control tokens it writes. Without a template:
+// the first format whose tokens `has_control` knows. Errors: BadFile with a sentence that names the
+// known ones.
+Result<std::unique_ptr<ChatFormat>> format_for(
+    std::string_view chat_template, const std::function<bool(std::string_view)>& has_control);
 
 }  // namespace pensieve::chat

@@ -306,10 +306,12 @@ TEST(Phi3Format, AnswersThatAreOverAreMarkedByWhatAClientKeeps) {
   const auto prompt = phi3_format()->render(request);
   ASSERT_TRUE(prompt);
   ASSERT_EQ(prompt->answers.size(), 2u) << "what the answer goes on from is not over";
-  const auto& [first, first_key] = prompt->answers[0];
+  const auto& [first, first_end, first_key] = prompt->answers[0];
+  EXPECT_EQ(first_end, first + 1);
   EXPECT_EQ(prompt->pieces[first].text, "Hello!\n");
   EXPECT_EQ(first_key, (AnswerKey{.tool_use_ids = {}, .text = "Hello!"}));
-  const auto& [second, second_key] = prompt->answers[1];
+  const auto& [second, second_end, second_key] = prompt->answers[1];
+  EXPECT_EQ(second_end, second + 1);
   EXPECT_TRUE(prompt->pieces[second].text.starts_with("I look.\n<tool_call>"));
   EXPECT_EQ(second_key, (AnswerKey{.tool_use_ids = {"a", "b"}, .text = "I look."}));
 }

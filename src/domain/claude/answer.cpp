@@ -230,6 +230,7 @@ class StreamedAnswer : public Answer {
     generation_->cancel();
     // What a stop sequence cut off stands in the tokens, but not in what the client has.
     if (setup_.memory != nullptr && reason != api::StopReason::StopSequence) {
+      tokens_.insert(tokens_.begin(), setup_.lead.begin(), setup_.lead.end());
       setup_.memory->remember(chat::answer_key(message_.content), std::move(tokens_));
     }
   }

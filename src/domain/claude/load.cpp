@@ -87,7 +87,9 @@ Result<void> check_control_tokens(const chat::ChatFormat& format,
   };
   PENSIEVE_TRY(const chat::Prompt prompt, format.render(probe_conversation()));
   for (const chat::Piece& piece : prompt.pieces) {
-    if (piece.control && !tokenizer.control(piece.text)) return missing(piece.text);
+    if (piece.control && !piece.optional && !tokenizer.control(piece.text)) {
+      return missing(piece.text);
+    }
   }
   const auto stops = format.stop_tokens();
   for (const std::string& name : stops) {
@@ -106,7 +108,9 @@ Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file) {
     return bad_file("The tokenizer has " + std::to_string(loaded.tokenizer->size()) +
                     " tokens and the model only " + std::to_string(rows) + " rows for them.");
   }
-  loaded.format = chat::phi3_format();
+  PENSIEVE_TRY(loaded.format, chat::format_for(file->chat_template(), [&](std::string_view name) {
+                 return loaded.tokenizer->control(name).has_value();
+               }));
   PENSIEVE_TRY(check_control_tokens(*loaded.format, *loaded.tokenizer));
   loaded.file = std::move(file);
   return loaded;

@@ -61,22 +61,19 @@ class ModelService : public Service {
   Result<std::unique_ptr<Answer>> answer(const api::MessagesRequest& request,
                                          std::string_view group) override {
     PENSIEVE_TRY(const chat::Prompt prompt, model_.format->render(request));
-    PENSIEVE_TRY(engine::Request job, job_for(request, prompt, group));
-    AnswerSetup setup = setup_for(request, prompt, job);
+    PENSIEVE_TRY(Prepared prepared, prepare(request, prompt, group));
+    auto& [job, setup] = prepared;
     setup.one_tool_use = request.tool_choice.disable_parallel_tool_use;
-    // An answer that goes on from the client's own text is not all of its turn.
-    if (setup.at_start) setup.memory = &memory_;
     PENSIEVE_TRY(const AnswerGrammar grammar, grammars_.of(request));
     setup.mode = grammar.mode;
     if (grammar.grammar) {
-      job.make_constraint = [setup = ConstraintSetup{.grammar = grammar.grammar,
-                                                     .tokenizer = model_.tokenizer.get(),
-                                                     .vocabulary = grammars_.vocabulary(),
-                                                     .stop_tokens = stop_tokens_,
-                                                     .at_start = setup.at_start,
-                                                     .completes = grammar.completes}] {
-        return make_constraint(setup);
-      };
+      const ConstraintSetup constraint{.grammar = grammar.grammar,
+                                       .tokenizer = model_.tokenizer.get(),
+                                       .vocabulary = grammars_.vocabulary(),
+                                       .stop_tokens = stop_tokens_,
+                                       .at_start = setup.at_start,
+                                       .completes = grammar.completes};
+      job.make_constraint = [constraint] { return make_constraint(constraint); };
     }
     PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
     return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
@@ -87,8 +84,10 @@ class ModelService : public Service {
                                            std::string_view group) override {
     chat::Prompt prompt;
     prompt.pieces.push_back({.control = false, .text = std::string(text)});
-    PENSIEVE_TRY(engine::Request job, job_for(request, prompt, group));
-    AnswerSetup setup = setup_for(request, prompt, job);
+    prompt.continues = true;
+    PENSIEVE_TRY(Prepared prepared, prepare(request, prompt, group));
+    auto& [job, setup] = prepared;
+    setup.mode = chat::ReplyMode::Raw;
     PENSIEVE_TRY(auto generation, engine_.submit(std::move(job)));
     return make_answer(std::move(setup), std::move(generation), *model_.tokenizer, *model_.format);
   }
@@ -100,62 +99,94 @@ class ModelService : public Service {
   }
 
   Result<std::vector<TokenId>> encode(const chat::Prompt& prompt) override {
-    const tokenizer::Tokenizer& tokenizer = *model_.tokenizer;
-    std::vector<TokenId> tokens;
-    auto answer = prompt.answers.begin();
-    if (tokenizer.add_bos() && tokenizer.bos() != kNoToken) tokens.push_back(tokenizer.bos());
-    bool at_start = true;
-    for (std::size_t i = 0; i < prompt.pieces.size(); ++i) {
-      const chat::Piece& piece = prompt.pieces[i];
-      if (answer != prompt.answers.end() && answer->first == i) {
-        const auto known = memory_.find((answer++)->second);
-        if (known) {
-          tokens.insert(tokens.end(), known->begin(), known->end());
-          at_start = false;
-          continue;
-        }
-      }
-      if (piece.control) {
-        const auto token = tokenizer.control(piece.text);
-        if (!token) {
-          return Error{.kind = ErrorKind::Internal,
-                       .message = "The vocabulary has no control token \"" + piece.text + "\"."};
-        }
-        tokens.push_back(*token);
-        at_start = true;
-      } else if (!piece.text.empty()) {
-        tokenizer.encode(piece.text, at_start, tokens);
-        at_start = false;
-      }
-    }
-    return tokens;
+    PENSIEVE_TRY(Encoded encoded, encode_all(prompt));
+    return std::move(encoded.tokens);
   }
 
  private:
-  Result<engine::Request> job_for(const api::MessagesRequest& request,
-                                  const chat::Prompt& prompt,
-                                  std::string_view group) {
-    PENSIEVE_TRY(refuse_hopeless(prompt));
+  struct Encoded {
+    std::vector<TokenId> tokens;
+    std::size_t answer_begin = 0;  // tokens before what the answer begins with
+  };
+
+  Result<Encoded> encode_all(const chat::Prompt& prompt) {
+    const tokenizer::Tokenizer& tokenizer = *model_.tokenizer;
+    Encoded encoded;
+    std::vector<TokenId>& tokens = encoded.tokens;
+    if (tokenizer.add_bos() && tokenizer.bos() != kNoToken) tokens.push_back(tokenizer.bos());
+    bool at_start = true;
+    std::string text;  // of neighbouring pieces, not encoded yet
+    const auto flush = [&] {
+      if (text.empty()) return;
+      tokenizer.encode(text, at_start, tokens);
+      at_start = false;
+      text.clear();
+    };
+    auto answer = prompt.answers.begin();
+    for (std::size_t i = 0; i < prompt.pieces.size(); ++i) {
+      if (i == prompt.answer_begin) {
+        flush();
+        encoded.answer_begin = tokens.size();
+      }
+      if (answer != prompt.answers.end() && answer->begin == i) {
+        const auto& [begin, end, key] = *answer++;
+        if (const auto known = memory_.find(key)) {
+          flush();
+          tokens.insert(tokens.end(), known->begin(), known->end());
+          at_start = false;
+          i = end - 1;
+          continue;
+        }
+      }
+      const chat::Piece& piece = prompt.pieces[i];
+      const auto token = piece.control ? tokenizer.control(piece.text) : std::nullopt;
+      if (token) {
+        flush();
+        tokens.push_back(*token);
+        at_start = true;
+      } else if (piece.control && !piece.optional) {
+        return Error{.kind = ErrorKind::Internal,
+                     .message = "The vocabulary has no control token \"" + piece.text + "\"."};
+      } else {
+        text += piece.text;
+      }
+    }
+    flush();
+    if (prompt.answer_begin >= prompt.pieces.size()) encoded.answer_begin = tokens.size();
+    return encoded;
+  }
+
+  struct Prepared {
     engine::Request job;
-    PENSIEVE_TRY(job.prompt, encode(prompt));
+    AnswerSetup setup;
+  };
+
+  // All that does not depend on tools.
+  Result<Prepared> prepare(const api::MessagesRequest& request,
+                           const chat::Prompt& prompt,
+                           std::string_view group) {
+    PENSIEVE_TRY(refuse_hopeless(prompt));
+    PENSIEVE_TRY(Encoded encoded, encode_all(prompt));
+    Prepared prepared;
+    AnswerSetup& setup = prepared.setup;
+    setup.model = request.model;
+    setup.prompt_tokens = static_cast<int>(encoded.tokens.size());
+    setup.stop_sequences = request.stop_sequences;
+    setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
+    setup.top_logprobs = request.top_logprobs;
+    if (!prompt.continues) {
+      setup.memory = &memory_;
+      setup.lead.assign(encoded.tokens.begin() + static_cast<std::ptrdiff_t>(encoded.answer_begin),
+                        encoded.tokens.end());
+    }
+    engine::Request& job = prepared.job;
+    job.prompt = std::move(encoded.tokens);
     job.max_tokens = request.max_tokens;
     job.sampling = sampling(request);
     job.stop_tokens = *stop_tokens_;
     job.group = group;
     job.top_logprobs = request.top_logprobs.value_or(0);
-    return job;
-  }
-
-  static AnswerSetup setup_for(const api::MessagesRequest& request,
-                               const chat::Prompt& prompt,
-                               const engine::Request& job) {
-    AnswerSetup setup;
-    setup.model = request.model;
-    setup.prompt_tokens = static_cast<int>(job.prompt.size());
-    setup.stop_sequences = request.stop_sequences;
-    setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
-    setup.top_logprobs = request.top_logprobs;
-    return setup;
+    return prepared;
   }
 
   // Tokenizing takes some thirty times a text's bytes for a while, so a text that cannot fit,

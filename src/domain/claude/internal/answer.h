@@ -20,8 +20,10 @@ struct AnswerSetup {
   bool one_tool_use = false;        // the answer ends behind its first tool call
   bool at_start = true;             // the prompt ends with a control token
   std::optional<int> top_logprobs;  // take_scores() has something to say
-  // Where the answer's tokens go once it is over; none: nowhere. Outlives the answer.
+  // Where the answer's tokens go once it is over, behind `lead`, with which the prompt began the
+  // turn; none: nowhere. Outlives the answer.
   AnswerMemory* memory = nullptr;
+  std::vector<TokenId> lead;
 };
 
 // `tokenizer` and `format` outlive the answer.
