@@ -7,7 +7,8 @@
 namespace pensieve::grammar::internal {
 namespace {
 
-constexpr std::size_t kMaxAlternatives = 256;
+// Of one choice, and of several that multiply.
+constexpr std::size_t kMaxAlternatives = 512, kMaxProducts = 48;
 constexpr int kMaxBranches = 4'000;
 constexpr std::size_t kMaxChoices = 64;
 constexpr int kMaxNesting = 32;
@@ -122,7 +123,7 @@ void AlternativeFinder::explore(Branch branch) {
     branch.choices.clear();
   }
   if (branch.choices.empty()) {
-    if (out_->size() >= kMaxAlternatives) return;
+    if (out_->size() >= (branch.n_choices > 1 ? kMaxProducts : kMaxAlternatives)) return;
     auto& schemas = branch.so_far.schemas;
     std::sort(schemas.begin(), schemas.end());
     schemas.erase(std::unique(schemas.begin(), schemas.end()), schemas.end());
@@ -133,8 +134,9 @@ void AlternativeFinder::explore(Branch branch) {
   }
   const Choice choice = std::move(branch.choices.front());
   branch.choices.pop_front();
+  if (choice.options.size() > 1) ++branch.n_choices;
   for (const auto& option : choice.options) {
-    if (out_->size() >= kMaxAlternatives) return;
+    if (out_->size() >= (branch.n_choices > 1 ? kMaxProducts : kMaxAlternatives)) return;
     Branch next = branch;
     next.todo = option;
     explore(std::move(next));
@@ -326,7 +328,7 @@ bool AlternativeFinder::apart(const Schema& from, const Schema& other, const Sch
   if (!other.json->is_object() || !from.json->is_object()) return other.json == from.json;
   if (const auto values = listed_values(from); !values.empty()) {
     return std::all_of(values.begin(), values.end(), [&](const Json* value) {
-      return fit(*value, other, patterns_, budget_) == Fit::No;
+      return fit(*value, other, cache_, budget_) == Fit::No;
     });
   }
   unsigned taken = kAnyType;

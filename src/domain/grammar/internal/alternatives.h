@@ -24,8 +24,8 @@ struct Alternative {
 
 class AlternativeFinder {
  public:
-  AlternativeFinder(PatternCache& patterns, Budget& budget, std::set<std::string>& widened)
-      : patterns_(patterns), budget_(budget), widened_(widened) {}
+  AlternativeFinder(SchemaCache& cache, Budget& budget, std::set<std::string>& widened)
+      : cache_(cache), budget_(budget), widened_(widened) {}
 
   // At least one, unless nothing can fit. What is not understood is left out, and its keyword is
   // put into `widened`. What the schemas point to must outlive the finder.
@@ -40,6 +40,7 @@ class AlternativeFinder {
     std::set<const Json*> seen;
     Alternative so_far;
     std::deque<Choice> choices;
+    int n_choices = 0;  // made, among several options
   };
 
   bool settle(Branch& branch);
@@ -60,7 +61,7 @@ class AlternativeFinder {
   Schema made(const Schema& place, const Json* source, int number, Make make);
   const Json* resolved(const Schema& schema, int nesting = 0);
 
-  PatternCache& patterns_;
+  SchemaCache& cache_;
   Budget& budget_;
   std::set<std::string>& widened_;
   std::deque<Json> made_;

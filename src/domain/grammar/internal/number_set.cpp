@@ -107,7 +107,7 @@ class NumberAutomaton {
       if ((key.phase == Zero || key.phase == Integer) && rules_.fractions) {
         Key to = integer_ended(key);
         to.phase = Dot;
-        mark('.', to);
+        if (!beyond(to)) mark('.', to);
       }
       if (exponents_ && (key.phase == Zero || key.phase == Integer || key.phase == Fraction)) {
         mark('e', Key{.phase = Exponent});
@@ -159,7 +159,7 @@ class NumberAutomaton {
         break;
       case Dot:
       case Fraction:
-        if (key.n_integer + key.n_fraction >= n_total_ ||
+        if (key.n_integer + key.n_fraction >= n_total_ || beyond(key) ||
             (rules_.step && key.n_fraction >= rules_.step_digits))
           return std::nullopt;
         if (side.low)
@@ -181,6 +181,9 @@ class NumberAutomaton {
     if (rules_.step) key.rest = static_cast<std::int16_t>((key.rest * 10 + digit) % *rules_.step);
     return key;
   }
+
+  // Outside a bound whatever follows; in a fraction.
+  static bool beyond(const Key& key) { return key.low == -1 || key.high == 1; }
 
   // Behind the integer part its comparison is final: more digits than the bound has are more.
   Key integer_ended(Key key) const {

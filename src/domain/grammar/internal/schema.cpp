@@ -48,25 +48,42 @@ std::size_t n_code_points(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-// Equal as JSON Schema has it: 1 and 1.0 are, the order of members does not matter.
-bool same_value(const Json& a, const Json& b) {
-  if (a.is_number() && b.is_number()) {
-    const auto x = parse_decimal(a.dump()), y = parse_decimal(b.dump());
-    return x && y && compare(*x, *y) == 0;
-  }
-  if (a.type() != b.type()) return false;
-  if (a.is_array()) {
-    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), same_value);
-  }
-  if (a.is_object()) {
-    if (a.size() != b.size()) return false;
-    for (const auto& [key, value] : a.items()) {
-      const auto at = b.find(key);
-      if (at == b.end() || !same_value(value, *at)) return false;
+// One text for all values that are equal as JSON Schema has it: 1 and 1.0 are, the order of members
+// does not matter.
+void spell_canonical(const Json& value, std::string& out) {
+  if (value.is_object()) {
+    std::map<std::string_view, const Json*> members;
+    for (const auto& [name, member] : value.items()) members[name] = &member;
+    out += '{';
+    for (const auto& [name, member] : members) {
+      out += std::to_string(name.size()) + ':';
+      out += name;
+      spell_canonical(*member, out);
     }
-    return true;
+    out += '}';
+  } else if (value.is_array()) {
+    out += '[';
+    for (const auto& item : value) {
+      spell_canonical(item, out);
+      out += ',';
+    }
+    out += ']';
+  } else if (value.is_number()) {
+    const auto number = parse_decimal(value.dump());
+    out += number ? (number->negative ? "-" : "") + number->integer + "." + number->fraction
+                  : value.dump();
+  } else if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    out += '"' + std::to_string(text.size()) + ':' + text;
+  } else {
+    out += value.dump();
   }
-  return a == b;
+}
+
+std::string canonical(const Json& value) {
+  std::string out;
+  spell_canonical(value, out);
+  return out;
 }
 
 Fit all_of(Fit a, Fit b) {
@@ -81,7 +98,7 @@ Fit yes_if(bool condition) {
 
 class Checker {
  public:
-  Checker(PatternCache& patterns, Budget& budget) : patterns_(patterns), budget_(budget) {}
+  Checker(SchemaCache& cache, Budget& budget) : cache_(cache), budget_(budget) {}
 
   Fit check(const Json& value, const Schema& schema, int nesting, std::string_view except = {}) {
     const Json& json = *schema.json;
@@ -108,14 +125,10 @@ class Checker {
     };
     if (is_annotation(keyword)) return Fit::Yes;
     if (keyword == "type") return yes_if((types_named(argument) & type_of(value)) != 0);
-    if (keyword == "const") return yes_if(same_value(argument, value));
+    if (keyword == "const") return yes_if(canonical(argument) == canonical(value));
     if (keyword == "enum" || keyword == kNotAmong) {
       if (!argument.is_array()) return Fit::Yes;
-      bool found = false;
-      for (const auto& one : argument) {
-        if (!budget_.spend(1)) return Fit::Maybe;
-        if ((found = same_value(one, value))) break;
-      }
+      const bool found = cache_.holds(argument, value, budget_);
       return yes_if(found == (keyword == "enum"));
     }
     if (keyword == "$ref") {
@@ -196,7 +209,7 @@ class Checker {
   }
 
   Fit matches(const std::string& expression, std::string_view text) {
-    const auto* pattern = patterns_.get(expression, budget_);
+    const auto* pattern = cache_.pattern(expression, budget_);
     if (!pattern) return Fit::Maybe;
     const auto length = static_cast<int>(n_code_points(text));
     return yes_if(pattern->texts.contains(text) && length >= pattern->min_length &&
@@ -312,7 +325,7 @@ class Checker {
     return fit;
   }
 
-  PatternCache& patterns_;
+  SchemaCache& cache_;
   Budget& budget_;
 };
 
@@ -508,7 +521,15 @@ bool is_annotation(std::string_view keyword) {
   return kKeywords.contains(keyword) || keyword.substr(0, 2) == "x-";
 }
 
-const Pattern* PatternCache::get(const std::string& expression, Budget& budget) {
+bool SchemaCache::holds(const Json& list, const Json& value, Budget& budget) {
+  const auto [at, fresh] = lists_.try_emplace(&list);
+  if (fresh)
+    for (const auto& one : list)
+      if (budget.spend(1)) at->second.insert(canonical(one));
+  return at->second.contains(canonical(value));
+}
+
+const Pattern* SchemaCache::pattern(const std::string& expression, Budget& budget) {
   const auto at = patterns_.find(expression);
   if (at != patterns_.end()) return at->second ? &*at->second : nullptr;
   const auto& made = patterns_.emplace(expression, compile_regex(expression, budget)).first->second;
@@ -517,10 +538,10 @@ const Pattern* PatternCache::get(const std::string& expression, Budget& budget) 
 
 Fit fit(const Json& value,
         const Schema& schema,
-        PatternCache& patterns,
+        SchemaCache& cache,
         Budget& budget,
         std::string_view except) {
-  return Checker(patterns, budget).check(value, schema, 0, except);
+  return Checker(cache, budget).check(value, schema, 0, except);
 }
 
 std::string spelled(const Json& value) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,14 +73,17 @@ inline const std::string kForbid("\0forbid", 7);
 inline const std::string kNotAmong("\0not", 4);
 inline const std::string kOpen("\0open", 5);  // `properties` beside it do not close the object
 
-// Expressions that were compiled, or could not be.
-class PatternCache {
+// What is worked out once about parts of schemas: expressions, and lists of values.
+class SchemaCache {
  public:
   // Null if the expression is not supported.
-  const Pattern* get(const std::string& expression, Budget& budget);
+  const Pattern* pattern(const std::string& expression, Budget& budget);
+  // Whether `list` holds a value equal to `value`: 1 and 1.0 are, the order of members is nothing.
+  bool holds(const Json& list, const Json& value, Budget& budget);
 
  private:
   std::map<std::string, std::optional<Pattern>> patterns_;
+  std::map<const Json*, std::set<std::string>> lists_;
 };
 
 enum class Fit { No, Maybe, Yes };
@@ -87,7 +91,7 @@ enum class Fit { No, Maybe, Yes };
 // of the schema's own that is not looked at. Maybe once the budget is spent.
 Fit fit(const Json& value,
         const Schema& schema,
-        PatternCache& patterns,
+        SchemaCache& cache,
         Budget& budget,
         std::string_view except = {});
 

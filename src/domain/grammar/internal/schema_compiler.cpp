@@ -11,7 +11,7 @@ namespace pensieve::grammar::internal {
 namespace {
 
 // Bounds of one compilation. A step is a few tens of nanoseconds.
-constexpr std::int64_t kSteps = 600'000;
+constexpr std::int64_t kSteps = 2'000'000;
 constexpr std::size_t kMaxNodes = 20'000;
 constexpr std::size_t kMaxPatterns = 8;           // patternProperties of one object
 constexpr std::size_t kMaxListedBytes = 1 << 20;  // of one enum
@@ -65,7 +65,7 @@ struct SchemaCompiler::ObjectWords {
 };
 
 SchemaCompiler::SchemaCompiler(Program& program)
-    : program_(program), budget_{kSteps}, alternatives_(patterns_, budget_, widened_) {}
+    : program_(program), budget_{kSteps}, alternatives_(cache_, budget_, widened_) {}
 
 NodeId SchemaCompiler::anything(bool object) {
   if (!object) return node_of({});
@@ -229,7 +229,7 @@ bool SchemaCompiler::add_listed(const Alternative& alternative, std::vector<std:
       if (!fits) break;
       const Fit verdict = fit(*value,
                               schema,
-                              patterns_,
+                              cache_,
                               budget_,
                               schema == source ? source.get("const") ? "const" : "enum" : "");
       if (verdict == Fit::Maybe) widen("enum");
@@ -338,7 +338,7 @@ std::optional<TextSet> SchemaCompiler::texts_of(const Conjunction& schemas,
   free = true;
   std::tie(min, max) = counts(schemas, "minLength", "maxLength");
   const auto narrow = [&](const std::string& expression, const char* keyword) {
-    const Pattern* pattern = patterns_.get(expression, budget_);
+    const Pattern* pattern = cache_.pattern(expression, budget_);
     auto both = pattern ? intersect(set, pattern->texts, budget_) : std::nullopt;
     if (!both) return widen(keyword);
     set = std::move(*both);
@@ -516,7 +516,7 @@ SchemaCompiler::ObjectWords SchemaCompiler::gather(const Conjunction& schemas) {
         if (std::find(words.patterns.begin(), words.patterns.end(), pattern) !=
             words.patterns.end())
           continue;
-        if (words.patterns.size() >= kMaxPatterns || !patterns_.get(pattern, budget_)) {
+        if (words.patterns.size() >= kMaxPatterns || !cache_.pattern(pattern, budget_)) {
           widen("patternProperties");
           words.unclear_patterns = true;
         } else {
@@ -577,11 +577,11 @@ Conjunction SchemaCompiler::member_schemas(const ObjectWords& words, const std::
     }
     if (const auto* json = schema.get("patternProperties"); json && json->is_object()) {
       for (const auto& [expression, value] : json->items()) {
-        const Pattern* pattern = patterns_.get(expression, budget_);
+        const Pattern* pattern = cache_.pattern(expression, budget_);
         if (pattern == nullptr) continue;
         const Json text(name);
         const Json condition = {{"pattern", expression}};
-        if (fit(text, {.json = &condition, .document = schema.document}, patterns_, budget_) ==
+        if (fit(text, {.json = &condition, .document = schema.document}, cache_, budget_) ==
             Fit::No)
           continue;
         matched = true;
@@ -605,6 +605,7 @@ std::optional<RuleId> SchemaCompiler::object_rule(const Conjunction& schemas) {
   std::vector<std::string> keys;
   std::vector<ObjectRule::Property> properties;
   for (const auto& name : words.declared) {
+    budget_.spend(8);
     const bool required = words.required.contains(name);
     auto value = member_schemas(words, name);
     bool impossible = words.forbidden.contains(name) ||
@@ -613,7 +614,7 @@ std::optional<RuleId> SchemaCompiler::object_rule(const Conjunction& schemas) {
                       });
     const Json text(name);
     for (const auto& schema : words.name_schemas)
-      impossible |= fit(text, schema, patterns_, budget_) == Fit::No;
+      impossible |= fit(text, schema, cache_, budget_) == Fit::No;
     if (impossible) {
       if (!required) continue;
       if (!lenient_) return std::nullopt;
@@ -636,6 +637,8 @@ void SchemaCompiler::add_extras(const ObjectWords& words, ObjectRule& rule) {
   std::vector<std::string> taken(words.declared);
   taken.insert(taken.end(), words.forbidden.begin(), words.forbidden.end());
   std::optional<TextSet> names = every_text();
+  for (const auto& schema : words.name_schemas)
+    if (is_false(schema.json)) return;
   if (!words.name_schemas.empty()) {
     int min = 0, max = kEndless;
     bool free = true;
@@ -659,7 +662,7 @@ void SchemaCompiler::add_extras(const ObjectWords& words, ObjectRule& rule) {
     if (is_rest && !words.open) break;
     auto mine = names;
     for (std::size_t j = 0; mine && j < words.patterns.size(); ++j) {
-      const Pattern& pattern = *patterns_.get(words.patterns[j], budget_);
+      const Pattern& pattern = *cache_.pattern(words.patterns[j], budget_);
       auto texts = with_length(pattern.texts, pattern.min_length, pattern.max_length, budget_);
       if (!texts) {
         mine = std::nullopt;

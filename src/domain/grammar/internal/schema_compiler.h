@@ -59,7 +59,7 @@ class SchemaCompiler {
   Program& program_;
   Budget budget_;
   std::set<std::string> widened_;
-  PatternCache patterns_;
+  SchemaCache cache_;
   AlternativeFinder alternatives_;
   std::vector<std::unique_ptr<SchemaDocument>> documents_;
   std::map<std::vector<const Json*>, NodeId> nodes_;
