@@ -27,9 +27,6 @@ extern char** environ;
 namespace pensieve::cli {
 namespace {
 
-constexpr int kFirstOtherDescriptor = 3;
-constexpr timeval kMinute{.tv_sec = 60, .tv_usec = 0};
-
 Error failed(const std::string& what, int code) {
   return {.kind = ErrorKind::Internal,
           .message = what + ": " + std::generic_category().message(code)};
@@ -90,6 +87,7 @@ int status_of(int wait_status) {
 }
 
 volatile sig_atomic_t g_foreground = 0;  // the process that gets our signals
+volatile sig_atomic_t g_alarm = 0;
 
 void pass_on(int number) {
   const int saved = errno;
@@ -97,7 +95,9 @@ void pass_on(int number) {
   errno = saved;
 }
 
-void nothing(int /*number*/) {}
+void on_alarm(int /*number*/) {
+  g_alarm = 1;
+}
 
 // Sets how signals are handled, and puts back what was when it goes.
 class SignalHandlers {
@@ -138,18 +138,20 @@ class BlockedSignals {
   sigset_t before_{};
 };
 
-// SIGALRM every minute, so that a wait comes back; an alarm that comes just before the wait costs
-// one minute.
-class MinuteTimer {
+// SIGALRM every so often, so that a wait comes back; an alarm that comes just before the wait costs
+// one interval. A child does not inherit it (POSIX, fork).
+class Alarm {
  public:
-  MinuteTimer() { set(kMinute); }
-  MinuteTimer(const MinuteTimer&) = delete;
-  MinuteTimer& operator=(const MinuteTimer&) = delete;
-  ~MinuteTimer() { set({}); }
+  explicit Alarm(std::chrono::milliseconds interval) { set(interval); }
+  Alarm(const Alarm&) = delete;
+  Alarm& operator=(const Alarm&) = delete;
+  ~Alarm() { set({}); }
 
  private:
-  static void set(timeval interval) {
-    const itimerval timer{.it_interval = interval, .it_value = interval};
+  static void set(std::chrono::milliseconds interval) {
+    const timeval time{.tv_sec = static_cast<time_t>(interval.count() / 1000),
+                       .tv_usec = static_cast<suseconds_t>(interval.count() % 1000 * 1000)};
+    const itimerval timer{.it_interval = time, .it_value = time};
     setitimer(ITIMER_REAL, &timer, nullptr);
   }
 };
@@ -208,7 +210,7 @@ Result<int> start_in_background(const Program& program, const std::string& log) 
 #ifdef __APPLE__
   return spawn.run(program, POSIX_SPAWN_SETSID | POSIX_SPAWN_CLOEXEC_DEFAULT);
 #else
-  posix_spawn_file_actions_addclosefrom_np(spawn.actions(), kFirstOtherDescriptor);
+  posix_spawn_file_actions_addclosefrom_np(spawn.actions(), STDERR_FILENO + 1);
   return spawn.run(program, POSIX_SPAWN_SETSID);
 #endif
 }
@@ -219,11 +221,11 @@ std::optional<int> ended(int pid) {
   return status_of(status);
 }
 
-Result<int> run_in_foreground(const Program& program, const std::function<void()>& every_minute) {
+Result<int> run_in_foreground(const Program& program, const Heart& heart) {
   SignalHandlers handlers;
   handlers.set(SIGINT, SIG_IGN);
   handlers.set(SIGQUIT, SIG_IGN);
-  handlers.set(SIGALRM, nothing);
+  handlers.set(SIGALRM, on_alarm);
   int pid = 0;
   {
     const BlockedSignals blocked;  // until there is somebody to pass them on to
@@ -233,8 +235,7 @@ Result<int> run_in_foreground(const Program& program, const std::function<void()
     handlers.set(SIGTERM, pass_on);
     handlers.set(SIGHUP, pass_on);
   }
-  const MinuteTimer timer;
-  auto last = std::chrono::steady_clock::now();
+  const Alarm alarm(heart.beat ? heart.interval : std::chrono::milliseconds(0));
   while (true) {
     int status = 0;
     const pid_t changed = waitpid(pid, &status, WUNTRACED);
@@ -247,10 +248,10 @@ Result<int> run_in_foreground(const Program& program, const std::function<void()
     } else if (errno != EINTR) {
       return failed("waiting for " + program.path, errno);
     }
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last < std::chrono::seconds(kMinute.tv_sec) - std::chrono::seconds(1)) continue;
-    last = now;
-    every_minute();
+    if (g_alarm != 0) {
+      g_alarm = 0;
+      heart.beat();
+    }
   }
 }
 

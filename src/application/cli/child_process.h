@@ -3,6 +3,7 @@
 // not know what the programs do. One thread, and before any other is started.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -27,6 +28,12 @@ struct Program {
   std::vector<std::string> environment{};  // "NAME=value"
 };
 
+// Something to do about every `interval` while a program runs; nothing without `beat`.
+struct Heart {
+  std::chrono::milliseconds interval = std::chrono::minutes(1);
+  std::function<void()> beat{};
+};
+
 // Starts a program in a session of its own: no terminal, no input, output and errors into `log`
 // (created with mode 0600, appended to), no other descriptor of ours. Gives its process id. Errors:
 // Internal, naming what failed.
@@ -39,8 +46,7 @@ std::optional<int> ended(int pid);
 // Runs a program on our terminal until it ends; gives its exit status, or 128 plus the number of
 // the signal that ended it. Meanwhile SIGINT and SIGQUIT, which the terminal sends to both, are the
 // program's affair; SIGTERM and SIGHUP to us are passed on; when it is stopped, so are we, and both
-// go on together. `every_minute` is called about once a minute. Errors: Internal when it cannot be
-// started.
-Result<int> run_in_foreground(const Program& program, const std::function<void()>& every_minute);
+// go on together. The heart beats until it ends. Errors: Internal when it cannot be started.
+Result<int> run_in_foreground(const Program& program, const Heart& heart = {});
 
 }  // namespace pensieve::cli

@@ -34,9 +34,7 @@ class ChildProcessTest : public testing::Test {
             .arguments = {"sh", "-c", script},
             .environment = std::move(environment)};
   }
-  static Result<int> run(const std::string& script) {
-    return run_in_foreground(shell(script), [] {});
-  }
+  static Result<int> run(const std::string& script) { return run_in_foreground(shell(script)); }
   std::string log() const {
     std::ostringstream text;
     text << std::ifstream(log_).rdbuf();
@@ -84,7 +82,7 @@ TEST_F(ChildProcessTest, PassesTheStatusOn) {
 TEST_F(ChildProcessTest, GivesExactlyTheEnvironmentAndTheArguments) {
   Program program = shell("env > \"$1\"; printf '%s|' \"$@\" >> \"$1\"", {"ONE=1 2", "TWO="});
   program.arguments.insert(program.arguments.end(), {"name", log_, "a b", "", "$HOME;*"});
-  EXPECT_EQ(run_in_foreground(program, [] {}).value(), 0);
+  EXPECT_EQ(run_in_foreground(program).value(), 0);
   EXPECT_NE(log().find("ONE=1 2\n"), std::string::npos) << log();
   EXPECT_NE(log().find("TWO=\n"), std::string::npos) << log();
   EXPECT_EQ(log().find("HOME="), std::string::npos) << log();
@@ -92,10 +90,22 @@ TEST_F(ChildProcessTest, GivesExactlyTheEnvironmentAndTheArguments) {
 }
 
 TEST_F(ChildProcessTest, SaysWhatCannotBeStarted) {
-  const auto refused =
-      run_in_foreground({.path = directory_ + "/none", .arguments = {"none"}}, [] {});
+  const auto refused = run_in_foreground({.path = directory_ + "/none", .arguments = {"none"}});
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(refused.error().message.find(directory_ + "/none"), std::string::npos);
+}
+
+TEST_F(ChildProcessTest, TheHeartBeatsAsLongAsTheProgramRuns) {
+  int beats = 0;
+  // The program ends when it has seen three beats, not after a time.
+  const auto status =
+      run_in_foreground(shell("while [ ! -s \"$LOG\" ]; do sleep 0.01; done; exit 4",
+                              {"PATH=/bin:/usr/bin", "LOG=" + log_}),
+                        {.interval = std::chrono::milliseconds(5), .beat = [&] {
+                           if (++beats == 3) std::ofstream(log_) << "enough";
+                         }});
+  EXPECT_EQ(status.value(), 4);
+  EXPECT_GE(beats, 3);
 }
 
 TEST_F(ChildProcessTest, SignalsOfTheTerminalAreTheProgramsAffair) {

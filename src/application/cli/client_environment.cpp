@@ -110,6 +110,7 @@ std::string client_settings(const ClientServer& server) {
   for (const std::string_view name : kProviders) env[std::string(name)] = "";
   env["ANTHROPIC_API_KEY"] = "";
   env["ANTHROPIC_CUSTOM_HEADERS"] = "";
+  env["ANTHROPIC_UNIX_SOCKET"] = "";
   for (const Variable& variable : client_variables(server)) env[variable.name] = variable.value;
   return Json{{"env", std::move(env)}}.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -95,9 +95,10 @@ Result<int> run_client(const Options& options, const std::string& client) {
                   .environment = client_environment(own_environment(), found.server)};
   program.arguments.insert(program.arguments.begin(), "claude");
   // A client that is left open over lunch is in use: the server stays.
-  return run_in_foreground(program, [&] {
+  const Heart heart{.beat = [&] {
     (void)get_local({.port = found.port, .target = "/health", .token = token.value});
-  });
+  }};
+  return run_in_foreground(program, heart);
 }
 
 }  // namespace
