@@ -18,6 +18,7 @@ Examples:
   pensieve                                 serve the model in the home directory, or the embedded one
   pensieve --model ~/models/phi-3-mini-q4.gguf --port 8080
   pensieve claude                          Claude Code on that model, in the current directory
+  pensieve --upstream http://10.0.0.7:8000 both APIs over a server that speaks OpenAI's
   pensieve ask "show all files including hidden ones"
   pensieve trace --until=encode request.json
   pensieve model inspect ~/models/phi-3-mini-q4.gguf
@@ -26,6 +27,7 @@ Environment:
   PENSIEVE_HOME   the home directory instead of ~/.pensieve-local-llm-server
                   (models/default in it is the model that is served; a GGUF file or an MLX directory)
   PENSIEVE_TOKEN  the access token instead of the one in the home directory
+  PENSIEVE_UPSTREAM_KEY  what --upstream asks for as an API key
 
 Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
@@ -89,6 +91,20 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
       ->type_name("text|json")
       ->check(one_of({"text", "json"}))
       ->group("Log");
+}
+
+void add_upstream_options(CLI::App* app, Options& options) {
+  app->add_option("--upstream",
+                  options.upstream,
+                  "Answer from a server that speaks OpenAI's chat API (vLLM, SGLang, …)\n"
+                  "instead of a model here; its key is read from PENSIEVE_UPSTREAM_KEY")
+      ->type_name("URL")
+      ->group("Upstream");
+  app->add_option("--upstream-model",
+                  options.upstream_model,
+                  "Which of its models (default: the first it lists)")
+      ->type_name("NAME")
+      ->group("Upstream");
 }
 
 void add_serve_options(CLI::App* app, Options& options, Words& words) {
@@ -166,6 +182,7 @@ void add_claude(CLI::App& app, Options& options, Words& words) {
       ->check(range(0, 65535))
       ->group("Server");
   add_model_options(claude, options, words);
+  add_upstream_options(claude, options);
   claude->footer(kClaudeFooter);
 }
 
@@ -185,6 +202,7 @@ void add_ask(CLI::App& app, Options& options, Words& words) {
   ask->add_option("--seed", options.seed, "Seed of the draw when the temperature is above 0")
       ->type_name("N");
   add_model_options(ask, options, words);
+  add_upstream_options(ask, options);
   ask->footer(
       "\nExamples:\n  pensieve ask \"count the lines of main.cpp\"\n"
       "  git diff | pensieve ask --model ~/models/phi-3-mini-q4.gguf -");
@@ -321,6 +339,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   app.footer(kFooter);
   add_serve_options(&app, options, words);
   add_model_options(&app, options, words);
+  add_upstream_options(&app, options);
   add_claude(app, options, words);
   add_ask(app, options, words);
   add_trace(app, options, words);
@@ -353,6 +372,12 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   if (options.command == Command::Serve && !options.allow_remote && !is_loopback(options.host)) {
     return complaint("--host " + options.host +
                      " can be reached from other machines, which needs --allow-remote");
+  }
+  if (options.upstream.empty() && !options.upstream_model.empty()) {
+    return complaint("--upstream-model needs --upstream URL");
+  }
+  if (!options.upstream.empty() && !options.model.empty()) {
+    return complaint("--upstream answers instead of a model here: leave --model out");
   }
   return {.options = std::move(options), .text = {}, .status = kExitDone};
 }

@@ -31,6 +31,9 @@ struct Options {
   std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
   std::string kernel;                 // empty: the fastest this CPU has
   compute::cpu::Activations activations = compute::cpu::Activations::Auto;
+  // Where answers come from instead of a model here: serve, ask, claude. Empty: nowhere else.
+  std::string upstream;               // an address; its key is in PENSIEVE_UPSTREAM_KEY
+  std::string upstream_model;         // empty: the first that it lists
   std::optional<LogLevel> log_level;  // nothing: Info when serving, Warning otherwise
   LogFormat log_format = LogFormat::Text;
 

@@ -167,6 +167,25 @@ TEST(CommandLine, TheServerCanEndByItselfAndSayWhereItIs) {
   EXPECT_FALSE(parse_command_line({"--exit-when-idle", "-1"}).options);
 }
 
+TEST(CommandLine, AnUpstreamStandsInForAModel) {
+  const Options serve = taken({"--upstream", "http://h:8000", "--upstream-model", "m"});
+  EXPECT_EQ(serve.upstream, "http://h:8000");
+  EXPECT_EQ(serve.upstream_model, "m");
+  EXPECT_EQ(taken({"ask", "--upstream", "http://h", "hi"}).upstream, "http://h");
+  const Options claude = taken({"claude", "--upstream", "http://h", "-p", "hi"});
+  EXPECT_EQ(claude.upstream, "http://h");
+  EXPECT_EQ(claude.server_arguments, (std::vector<std::string>{"--upstream", "http://h"}));
+  EXPECT_EQ(claude.client_arguments, (std::vector<std::string>{"-p", "hi"}));
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{"--upstream-model", "m"},
+                                             {"--upstream", "http://h", "--model", "tiny"},
+                                             {"trace", "--upstream", "http://h", "r.json"}}) {
+    const auto parsed = parse_command_line(wrong);
+    EXPECT_FALSE(parsed.options.has_value());
+    EXPECT_EQ(parsed.status, 2);
+  }
+}
+
 TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"serve-me"},

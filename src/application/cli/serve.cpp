@@ -26,6 +26,8 @@ namespace {
 // Claude Code keeps a main conversation, its sub-agents and titles at the same time.
 constexpr int kConversations = 4;
 constexpr int kIdleCheckMs = 500;
+// How long a stream waits for the upstream's word before it says 200; see docs/decisions/0010.
+constexpr std::chrono::seconds kRefusalWait{5};
 
 std::int64_t created_unix_s(const Options& options, const Stack& stack) {
   struct stat status {};
@@ -56,11 +58,11 @@ struct Row {
   std::string text;
 };
 
-std::vector<Row> start_rows(const Stack& stack, const server::Server& server, const Token& token) {
+// What runs here: of a model, its file, its window and its kernels.
+std::vector<Row> model_rows(const Stack& stack) {
   const model::ModelFile& file = *stack.model.file;
   const compute::Capabilities backend = stack.engine->capabilities();
   const compute::BackendMemory memory = stack.engine->stats().memory;
-  const SystemMemory now = read_system_memory();
   return {
       {"model",
        std::string(file.name()) + (stack.embedded ? " (embedded), " : ", ") +
@@ -68,27 +70,38 @@ std::vector<Row> start_rows(const Stack& stack, const server::Server& server, co
            grouped((file.parameters() + 500'000) / 1'000'000) + " M parameters, " +
            human_bytes(file.file_bytes())},
       {"window",
-       grouped(static_cast<std::uint64_t>(stack.engine->context_length())) + " tokens; KV " +
+       grouped(static_cast<std::uint64_t>(stack.window.tokens)) + " tokens; KV " +
            std::string(to_string(stack.kv)) + ", " + human_bytes(memory.kv_capacity_bytes) +
            " for " +
            grouped(memory.kv_capacity_bytes / std::max<std::size_t>(1, backend.page_bytes) *
                    compute::kPageTokens) +
            " tokens of all conversations"},
       {"compute", backend.name + ", " + backend.kernels},
-      {"memory",
-       std::string(to_string(level_of(now))) + ", " +
-           (now.known ? human_bytes(now.available_bytes) + " available"
-                      : "the system does not say how much")},
-      {"address", server.url()},
-      {"token", token.file.empty() ? "from PENSIEVE_TOKEN" : token.file},
   };
+}
+
+std::vector<Row> upstream_rows(const Stack& stack) {
+  return {{"upstream", stack.upstream->url()},
+          {"model", stack.upstream->model()},
+          {"window", grouped(static_cast<std::uint64_t>(stack.window.tokens)) + " tokens"}};
+}
+
+std::vector<Row> start_rows(const Stack& stack, const server::Server& server, const Token& token) {
+  const SystemMemory now = read_system_memory();
+  std::vector<Row> rows = stack.upstream == nullptr ? model_rows(stack) : upstream_rows(stack);
+  rows.push_back({"memory",
+                  std::string(to_string(level_of(now))) + ", " +
+                      (now.known ? human_bytes(now.available_bytes) + " available"
+                                 : "the system does not say how much")});
+  rows.push_back({"address", server.url()});
+  rows.push_back({"token", token.file.empty() ? "from PENSIEVE_TOKEN" : token.file});
+  return rows;
 }
 
 std::string connect_line(const Stack& stack, const server::Server& server, const Token& token) {
   return "ANTHROPIC_BASE_URL=" + server.url() + " ANTHROPIC_AUTH_TOKEN=" +
          (token.file.empty() ? "$PENSIEVE_TOKEN" : "$(cat " + token.file + ")") +
-         " CLAUDE_CODE_MAX_CONTEXT_TOKENS=" + std::to_string(stack.engine->context_length()) +
-         " claude";
+         " CLAUDE_CODE_MAX_CONTEXT_TOKENS=" + std::to_string(stack.window.tokens) + " claude";
 }
 
 void announce(const Options& options,
@@ -138,30 +151,39 @@ int wait_for_end(const Options& options, server::Server& server) {
   return 0;
 }
 
+server::ServerInfo info_of(const Options& options, const Stack& stack) {
+  server::ServerInfo info;
+  info.version = PENSIEVE_VERSION;
+  info.context_length = stack.window.tokens;
+  if (stack.upstream != nullptr) {
+    info.model_id = info.display_name = stack.upstream->model();
+    info.backend = "upstream";
+    return info;
+  }
+  const compute::Capabilities backend = stack.engine->capabilities();
+  info.display_name = stack.model.file->name();
+  info.model_id = id_of(info.display_name);
+  info.model_created_unix_s = created_unix_s(options, stack);
+  info.backend = backend.name;
+  info.kernels = backend.kernels;
+  info.parameters = stack.model.file->parameters();
+  return info;
+}
+
 Result<int> serve_until_a_signal(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
   PENSIEVE_TRY(const auto stack, build_stack(options, kConversations));
-  const compute::Capabilities backend = stack->engine->capabilities();
-  const std::string name(stack->model.file->name());
   server::ServerOptions listen;
   listen.host = options.host;
   listen.port = options.port;
   listen.token = token.value;
   listen.allowed_hosts = options.allowed_hosts;
   listen.allowed_origins = options.allowed_origins;
-  server::ServerInfo info;
-  info.model_id = id_of(name);
-  info.display_name = name;
-  info.model_created_unix_s = created_unix_s(options, *stack);
-  info.version = PENSIEVE_VERSION;
-  info.backend = backend.name;
-  info.kernels = backend.kernels;
-  info.context_length = stack->engine->context_length();
-  info.parameters = stack->model.file->parameters();
+  if (stack->upstream != nullptr) listen.stream_head_wait = kRefusalWait;
   PENSIEVE_TRY(const auto server,
                server::Server::create(std::move(listen),
-                                      std::move(info),
+                                      info_of(options, *stack),
                                       *stack->service,
                                       stack->engine.get(),
                                       stack->accountant));

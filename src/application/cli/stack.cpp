@@ -1,5 +1,6 @@
 #include "application/cli/stack.h"
 
+#include <cstdlib>
 #include <utility>
 
 #include "foundation/log.h"
@@ -20,6 +21,27 @@ constexpr int kStepTokens = 512;
 
 bool has_two_rope_variants(const compute::HyperParameters& hyper) {
   return !hyper.rope_long.empty() && hyper.rope_long != hyper.rope_short;
+}
+
+// A window for clients that ask for one, where the upstream says nothing about its own.
+constexpr int kUnknownWindow = 32'768;
+
+Result<void> reach_upstream(const Options& options, Stack& stack) {
+  const char* key = std::getenv("PENSIEVE_UPSTREAM_KEY");
+  PENSIEVE_TRY(auto upstream,
+               proxy::Upstream::create({.url = options.upstream,
+                                        .key = key == nullptr ? "" : key,
+                                        .model = options.upstream_model,
+                                        .context_length = options.context}));
+  stack.window.tokens = upstream->context_length();
+  if (stack.window.tokens == 0) {
+    stack.window.tokens = kUnknownWindow;
+    log_warning("the upstream does not say how long its context window is: " +
+                grouped(kUnknownWindow) + " tokens are assumed, --context N says it");
+  }
+  stack.upstream = upstream.get();
+  stack.service = std::move(upstream);
+  return {};
 }
 
 }  // namespace
@@ -63,6 +85,10 @@ Result<OpenedModel> choose_model(const Options& options, Accountant& accountant)
 Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversations) {
   const SystemMemory memory = read_system_memory();
   auto stack = std::make_unique<Stack>(memory.known ? memory.available_bytes : 0, memory);
+  if (!options.upstream.empty()) {
+    PENSIEVE_TRY(reach_upstream(options, *stack));
+    return stack;
+  }
   PENSIEVE_TRY(OpenedModel opened, choose_model(options, stack->accountant));
   if (!opened.embedded) guard_mapped_files(opened.file->mapped());
   stack->embedded = opened.embedded;
@@ -98,6 +124,7 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
       stack->engine,
       engine::Engine::create(
           [&] { return compute::cpu::create_backend(weights, cpu, stack->accountant); }, engine));
+  stack->window.tokens = stack->engine->context_length();
   stack->service = claude::Service::create(stack->model, *stack->engine);
   return stack;
 }

@@ -15,6 +15,7 @@
 
 #include "application/cli/options.h"
 #include "application/cli/window.h"
+#include "application/proxy/upstream.h"
 
 namespace pensieve::cli {
 
@@ -46,11 +47,14 @@ struct Stack {
   claude::LoadedModel model;
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<claude::Service> service;
+  // The service, where answers come from another server: then there is no model and no engine.
+  const proxy::Upstream* upstream = nullptr;
 };
 
-// Opens the model and starts its engine. `conversations`: how many windows of KV to hold if memory
-// allows. Errors: of choose_model() and fit_window(), InvalidRequest for kernels this CPU does not
-// have, Unavailable for memory.
+// Opens the model and starts its engine, or reaches the upstream of --upstream. `conversations`:
+// how many windows of KV to hold if memory allows. Errors: of choose_model() and fit_window(),
+// InvalidRequest for kernels this CPU does not have, Unavailable for memory; of
+// proxy::Upstream::create().
 Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversations);
 
 // The two lines that say that the embedded model answers because there is no other.

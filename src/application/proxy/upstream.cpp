@@ -160,6 +160,13 @@ class UpstreamService final : public Upstream {
     return make_upstream_answer(std::move(setup), std::move(transfer));
   }
 
+  Result<std::unique_ptr<claude::Answer>> complete(const api::MessagesRequest& request,
+                                                   std::string_view prompt,
+                                                   std::string_view) override {
+    PENSIEVE_TRY(auto transfer, post("/completions", completion_body(request, prompt, model_)));
+    return make_upstream_answer(setup_for(request), std::move(transfer));
+  }
+
   Result<int> count_tokens(const api::MessagesRequest& request) override {
     const double tokens =
         static_cast<double>(chat_body(request, model_).size()) / bytes_per_token_.load();

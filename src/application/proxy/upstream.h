@@ -14,9 +14,9 @@
 namespace pensieve::proxy {
 
 struct UpstreamOptions {
-  std::string url;         // http or https; without a path, /v1 is meant: "http://10.0.0.7:8000"
-  std::string key;         // bearer token; empty: none is sent
-  std::string model;       // empty: the first of GET /models
+  std::string url{};       // http or https; without a path, /v1 is meant: "http://10.0.0.7:8000"
+  std::string key{};       // bearer token; empty: none is sent
+  std::string model{};     // empty: the first of GET /models
   int context_length = 0;  // tokens; 0: what GET /models says, if it does
   std::chrono::milliseconds quiet_limit{120'000};  // without a byte; then the request ends
   std::chrono::milliseconds start_limit{10'000};   // for GET /models

@@ -262,6 +262,28 @@ TEST(UpstreamReply, CountsTokensAsTheUpstreamDoes) {
   EXPECT_EQ(none.client.end["usage"]["output_tokens"], 2);
 }
 
+TEST(UpstreamReply, PassesLogprobsOn) {
+  api::Message message;
+  UpstreamReply reply(message, {}, {.url = "u", .key = {}});
+  std::vector<api::Event> events;
+  ASSERT_TRUE(reply
+                  .take(R"({"choices":[{"delta":{"content":"I"},"logprobs":{"content":[
+      {"token":"I","logprob":-0.5,"bytes":[73],"top_logprobs":[
+        {"token":"I","logprob":-0.5,"bytes":[73]},{"token":"We","logprob":-1.5,"bytes":null}]},
+      {"token":"x","logprob":null,"bytes":[195,"y"]},7]}}]})",
+                        events)
+                  .has_value());
+  const auto scores = reply.take_scores();
+  ASSERT_EQ(scores.size(), 2u);
+  EXPECT_EQ(scores[0].bytes, "I");
+  EXPECT_EQ(scores[0].logprob, -0.5f);
+  ASSERT_EQ(scores[0].top.size(), 2u);
+  EXPECT_EQ(scores[0].top[1].bytes, "We");
+  EXPECT_EQ(scores[0].top[1].logprob, -1.5f);
+  EXPECT_EQ(scores[1].bytes, "\xC3");
+  EXPECT_TRUE(reply.take_scores().empty());
+}
+
 TEST(UpstreamReply, EndsAtAStopSequenceWhereverItIsCut) {
   const std::string text = "one END two";
   for (std::size_t cut = 1; cut < text.size(); ++cut) {

@@ -45,6 +45,8 @@ class UpstreamAnswer final : public claude::Answer {
 
   const api::Message& message() const override { return message_; }
 
+  std::vector<claude::TokenScore> take_scores() override { return reply_.take_scores(); }
+
   engine::Progress progress() const override {
     return {.prompt_tokens = message_.usage.input_tokens + message_.usage.cache_read_input_tokens,
             .prefilled_tokens = 0,

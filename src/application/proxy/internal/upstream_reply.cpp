@@ -44,6 +44,22 @@ int count_member(const Json& object, const char* name) {
   return static_cast<int>(std::clamp<std::int64_t>(value->get<std::int64_t>(), 0, INT_MAX));
 }
 
+float number_member(const Json& object, const char* name) {
+  const Json* value = member(object, name, &Json::is_number);
+  return value == nullptr ? 0 : value->get<float>();
+}
+
+// A token's bytes, which its text cannot show where it is a part of a character.
+std::string token_bytes(const Json& item) {
+  const Json* bytes = member(item, "bytes", &Json::is_array);
+  if (bytes == nullptr) return string_member(item, "token");
+  std::string out;
+  for (const Json& byte : *bytes) {
+    if (byte.is_number_unsigned()) out += static_cast<char>(byte.get<std::uint64_t>() & 0xffU);
+  }
+  return out;
+}
+
 // An id that may come back in a request to us, and in a URL or header of someone else's.
 bool is_good_id(std::string_view id) {
   return !id.empty() && id.size() <= kMaxIdBytes && std::all_of(id.begin(), id.end(), [](char c) {
@@ -126,6 +142,7 @@ Result<void> UpstreamReply::take_choice(const Json& choice) {
       PENSIEVE_TRY(take_calls(*calls));
     }
   }
+  take_logprobs(choice);
   PENSIEVE_TRY(add_text(PartKind::Text, choice, "text"));  // of a text completion
   if (const std::string reason = string_member(choice, "finish_reason"); !reason.empty()) {
     finish_reason_ = reason;
@@ -200,6 +217,26 @@ UpstreamReply::Call& UpstreamReply::call_for(const Json& item, std::size_t place
   if (known == calls_.rend()) return open(number);
   if (!id.empty() && !known->id.empty() && known->id != id) return open(number);
   return *known;
+}
+
+void UpstreamReply::take_logprobs(const Json& choice) {
+  const Json* logprobs = member(choice, "logprobs", &Json::is_object);
+  const Json* content =
+      logprobs == nullptr ? nullptr : member(*logprobs, "content", &Json::is_array);
+  if (content == nullptr) return;
+  for (const Json& item : *content) {
+    if (!item.is_object()) continue;
+    claude::TokenScore& score = scores_.emplace_back();
+    score.bytes = token_bytes(item);
+    score.logprob = number_member(item, "logprob");
+    const Json* top = member(item, "top_logprobs", &Json::is_array);
+    if (top == nullptr) continue;
+    for (const Json& other : *top) {
+      if (!other.is_object()) continue;
+      score.top.push_back(
+          {.bytes = token_bytes(other), .logprob = number_member(other, "logprob")});
+    }
+  }
 }
 
 void UpstreamReply::take_usage(const Json& usage) {

@@ -7,6 +7,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "foundation/json.h"
@@ -14,6 +15,7 @@
 
 #include "domain/api/messages.h"
 #include "domain/claude/reply_writer.h"
+#include "domain/claude/token_score.h"
 #include "domain/engine/stop_sequences.h"
 
 #include "application/proxy/internal/upstream_error.h"
@@ -42,6 +44,9 @@ class UpstreamReply {
 
   // The last event, message_stop, was given out.
   bool over() const { return over_; }
+
+  // The scores of tokens that have come since the last call, if the upstream tells any.
+  std::vector<claude::TokenScore> take_scores() { return std::exchange(scores_, {}); }
 
   // The upstream counted the tokens; otherwise usage counts pieces of the answer and no prompt.
   bool has_usage() const { return has_usage_; }
@@ -80,6 +85,7 @@ class UpstreamReply {
   Result<void> add_text(PartKind kind, const Json& holder, const char* field);
   Result<void> count(std::size_t bytes);
   void take_usage(const Json& usage);
+  void take_logprobs(const Json& choice);
   Call& call_for(const Json& item, std::size_t place);
 
   Result<void> write_out(bool everything);
@@ -96,6 +102,7 @@ class UpstreamReply {
   claude::ReplyWriter writer_;
   std::vector<Call> calls_;
   std::deque<Part> line_;
+  std::vector<claude::TokenScore> scores_;
   std::string finish_reason_;
   std::size_t answer_bytes_ = 0;
   int n_pieces_ = 0;

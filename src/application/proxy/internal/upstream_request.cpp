@@ -269,6 +269,10 @@ std::string chat_body(const api::MessagesRequest& request, std::string_view mode
   add_tools(body, request, referenced);
   if (!request.output_schema_json.empty()) add_response_format(body, request.output_schema_json);
   add_common(body, request, max_tokens);
+  if (request.top_logprobs) {
+    body["logprobs"] = true;
+    if (*request.top_logprobs > 0) body["top_logprobs"] = *request.top_logprobs;
+  }
   return api::compact(body);
 }
 

@@ -27,7 +27,8 @@ std::string chat_body(const api::MessagesRequest& request,
                       std::string_view model,
                       int max_tokens = 0);
 
-// The same for POST /v1/completions: `prompt` as it stands.
+// The same for POST /v1/completions: `prompt` as it stands. Log probabilities are not asked for:
+// that API has another form for them.
 std::string completion_body(const api::MessagesRequest& request,
                             std::string_view prompt,
                             std::string_view model);
