@@ -34,6 +34,7 @@ Error failed(const std::string& what, int code) {
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> list;
+  list.reserve(words.size() + 1);
   for (const std::string& word : words) list.push_back(const_cast<char*>(word.c_str()));
   list.push_back(nullptr);
   return list;
@@ -164,7 +165,8 @@ std::optional<std::string> find_program(const std::string& name, const std::stri
     const std::size_t end = std::min(path.find(':', begin), path.size());
     // POSIX, 8.3: an empty entry is the current directory.
     const std::string directory = end > begin ? path.substr(begin, end - begin) : ".";
-    std::string candidate = directory + "/" + name;
+    std::string candidate = directory;
+    candidate.append("/").append(name);
     struct stat status {};
     if (stat(candidate.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
         access(candidate.c_str(), X_OK) == 0) {
