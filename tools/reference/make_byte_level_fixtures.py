@@ -6,6 +6,8 @@ sentencepiece 0.2.3 (imported by the script beside this one) and unicodedata2 16
     gpt2.json qwen2.json llama3.json   tokenizer.json files, trained here on texts of this repository,
                                        each in the form of the model it is named after
     texts.json                         texts, and what random texts are put together from
+    unicode.json                       for each 4,096 code points, a hash of their classes as the
+                                       tokenizers library sees them, and one of their NFC
     NAME.ids.json                      ids of the texts, and a hash of the ids of each random text
 
 The random texts are not stored: random_text() below and in byte_level_reference_test.cpp are the
@@ -163,13 +165,34 @@ def sources():
     return {"seed": 20240607, "n_random": N_RANDOM, "parts": parts, "runs": runs, "ranges": ranges, "excluded": unsettled()}
 
 
-def hash_of(ids):
-    """FNV-1a, 32 bits, over the ids as four little-endian bytes each"""
+def fnv(data):
+    """FNV-1a, 32 bits"""
     h = 0x811C9DC5
-    for token in ids:
-        for byte in token.to_bytes(4, "little"):
-            h = ((h ^ byte) * 0x01000193) % 2**32
+    for byte in data:
+        h = ((h ^ byte) * 0x01000193) % 2**32
     return "%08x" % h
+
+
+def hash_of(ids):
+    return fnv(b"".join(token.to_bytes(4, "little") for token in ids))
+
+
+def unicode_hashes():
+    splits = [(name, pre_tokenizers.Split(Regex(regex), "removed", invert=True)) for name, regex in (("L", r"\p{L}"), ("N", r"\p{N}"), ("S", r"\s"))]
+    classes, nfc = [], []
+    for first in range(0, 0x110000, 0x1000):
+        codes = [c for c in range(first, first + 0x1000) if not 0xD800 <= c <= 0xDFFF]
+        found = {}
+        for name, split_at in splits:
+            for piece, _ in split_at.pre_tokenize_str("".join(map(chr, codes))):
+                found.update(dict.fromkeys(piece, name))
+        classes.append(fnv("".join(found.get(chr(c), "O") for c in codes).encode()))
+        # alone, and between marks
+        texts = [t for c in codes for t in (chr(c), "a\u0301" + chr(c) + "\u0316")]
+        nfc.append(fnv("".join(unicode.normalize("NFC", t) for t in texts).encode()))
+    # characters that NFC puts together, and what they fall apart into
+    composed = [chr(c) for c in range(0x110000) if not 0xAC00 <= c <= 0xD7A3 and unicode.normalize("NFC", chr(c)) == chr(c) != unicode.normalize("NFD", chr(c))]
+    return {"classes": classes, "nfc": nfc, "composed": composed, "decomposed": [unicode.normalize("NFD", c) for c in composed]}
 
 
 def dump(name, content, indent=None):
@@ -229,6 +252,7 @@ def main():
     s = sources()
     s["texts"] = LANGUAGES + ODDITIES + s["parts"] + ["a" + p + "b" for p in s["parts"]]
     dump("texts.json", s)
+    dump("unicode.json", unicode_hashes())
     generated = [random_text(s, s["seed"] + i) for i in range(N_RANDOM)]
     print("%d random texts, %d different, %d bytes" % (len(generated), len(set(generated)), sum(len(t.encode()) for t in generated)))
     for name, content in variants():

@@ -37,6 +37,29 @@ Result<std::vector<tokenizer::TokenKind>> token_kinds(const model::TokenizerSour
   return kinds;
 }
 
+std::vector<TokenId> end_tokens(const model::TokenizerSource& source) {
+  if (source.eos_ids.empty() && source.eos >= 0) return {source.eos};
+  return source.eos_ids;
+}
+
+Result<std::unique_ptr<tokenizer::Tokenizer>> make_byte_level(
+    const model::TokenizerSource& source) {
+  if (source.pre.empty()) {
+    return bad_file(
+        "tokenizer.ggml.pre is missing, which names how the model cuts text; "
+        "converting the model again adds it.");
+  }
+  tokenizer::ByteLevelVocabulary vocabulary;
+  vocabulary.tokens = source.tokens;
+  PENSIEVE_TRY(vocabulary.kinds, token_kinds(source));
+  vocabulary.merges = source.merges;
+  vocabulary.pre = source.pre;
+  vocabulary.bos = source.bos;
+  vocabulary.eos = end_tokens(source);
+  vocabulary.add_bos = source.add_bos;
+  return tokenizer::Tokenizer::create(vocabulary);
+}
+
 Result<std::unique_ptr<tokenizer::Tokenizer>> make_tokenizer(const model::TokenizerSource& source) {
   if (!source.tokenizer_json.empty()) {
     return tokenizer::Tokenizer::from_json(source.tokenizer_json, source.eos_ids);
@@ -44,9 +67,11 @@ Result<std::unique_ptr<tokenizer::Tokenizer>> make_tokenizer(const model::Tokeni
   if (source.kind.empty()) {
     return bad_file("The model has no tokenizer: tokenizer.ggml.model is missing.");
   }
+  if (source.kind == "gpt2") return make_byte_level(source);
   if (source.kind != "llama") {
     return bad_file("tokenizer.ggml.model: \"" + printable(source.kind) +
-                    "\" is not supported yet, only \"llama\" (SentencePiece BPE) is.");
+                    "\" is not supported, only \"llama\" (SentencePiece BPE) and \"gpt2\" "
+                    "(byte-level BPE) are.");
   }
   tokenizer::Vocabulary vocabulary;
   vocabulary.tokens = source.tokens;
@@ -54,8 +79,7 @@ Result<std::unique_ptr<tokenizer::Tokenizer>> make_tokenizer(const model::Tokeni
   PENSIEVE_TRY(vocabulary.kinds, token_kinds(source));
   vocabulary.bos = source.bos;
   vocabulary.unknown = source.unknown;
-  vocabulary.eos = source.eos_ids;
-  if (vocabulary.eos.empty() && source.eos >= 0) vocabulary.eos.push_back(source.eos);
+  vocabulary.eos = end_tokens(source);
   vocabulary.add_bos = source.add_bos;
   vocabulary.add_space_prefix = source.add_space_prefix;
   return tokenizer::Tokenizer::create(vocabulary);

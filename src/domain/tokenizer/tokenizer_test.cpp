@@ -1,13 +1,9 @@
 // The contract of Tokenizer on small vocabularies made here, against a slow and obvious model of
-// byte-pair merging, and on a megabyte of one character class.
+// byte-pair merging.
 
 #include <gtest/gtest.h>
-#include <pthread.h>
-#include <time.h>
 
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <random>
 
@@ -272,64 +268,6 @@ TEST(Vocabulary, IsRefusedWithOneSentenceThatSaysWhy) {
                      }),
                      "neither byte tokens"),
             "");
-}
-
-// On a thread with 256 KiB of stack. The build with sanitizers, some fifteen times slower, gets a
-// quarter of the text and ten times the time.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t kRunBytes = 1 << 18;
-constexpr double kRunLimit_s = 10;
-#else
-constexpr std::size_t kRunBytes = 1 << 20;
-constexpr double kRunLimit_s = 1;
-#endif
-struct LongRun {
-  const Tokenizer* tokenizer;
-  std::string unit;
-  std::size_t n_tokens = 0;
-  double seconds = 0;
-  bool same = false;
-};
-
-// Processor time of this thread, so that a busy machine does not count.
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-void* encode_run(void* argument) {
-  auto& run = *static_cast<LongRun*>(argument);
-  std::string text;
-  text.reserve(kRunBytes);
-  while (text.size() + run.unit.size() <= kRunBytes) text += run.unit;
-  const double start_s = thread_seconds();
-  const auto ids = encode(*run.tokenizer, text);
-  run.seconds = thread_seconds() - start_s;
-  run.n_tokens = ids.size();
-  run.same = run.tokenizer->decode(ids, true) == text;
-  return nullptr;
-}
-
-TEST(Tokenizer, ALongRunOfOneClassTakesUnderASecondAndLittleStack) {
-  const auto tokenizer = read_fixture("tiny.json").tokenizer();
-  for (const char* unit :
-       {"a",  "e",    "us",     "the",  "7",           " ", "\n", ".",  "-",    "=",
-        "中", "日本", "\u0301", "🙂", "👩‍🚀", "é", "<",  "\t", "\r\n", "the quick "}) {
-    LongRun run{.tokenizer = tokenizer.get(), .unit = unit};
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    ASSERT_EQ(pthread_attr_setstacksize(&attributes, 256 * 1024), 0);
-    pthread_t thread;
-    ASSERT_EQ(pthread_create(&thread, &attributes, encode_run, &run), 0);
-    pthread_join(thread, nullptr);
-    pthread_attr_destroy(&attributes);
-    EXPECT_LT(run.seconds, kRunLimit_s) << unit;
-    EXPECT_TRUE(run.same) << unit;
-    if (std::getenv("PENSIEVE_TOKENIZER_CORPUS") != nullptr) {
-      std::printf("%-10s %8zu tokens %7.1f ms\n", unit, run.n_tokens, run.seconds * 1000);
-    }
-  }
 }
 
 }  // namespace

@@ -110,9 +110,13 @@ Result<TokenizerSource> read_gguf_tokenizer(const Gguf& gguf, int vocab) {
   PENSIEVE_TRY(source.bos, id_or_none(gguf, "tokenizer.ggml.bos_token_id", vocab));
   PENSIEVE_TRY(source.eos, id_or_none(gguf, "tokenizer.ggml.eos_token_id", vocab));
   PENSIEVE_TRY(source.unknown, id_or_none(gguf, "tokenizer.ggml.unknown_token_id", vocab));
-  // Byte-level vocabularies start without a token and without a space unless they say so.
+  // Byte-level vocabularies start without a token and without a space unless they say so. Llama 3's
+  // start with a token, which its files leave to the reader (llama.cpp: the names of its pattern).
   const bool sentencepiece = source.kind == "llama";
-  PENSIEVE_TRY(source.add_bos, flag_or(gguf, "tokenizer.ggml.add_bos_token", sentencepiece));
+  const bool llama3 = source.pre == "llama-bpe" || source.pre == "llama3" ||
+                      source.pre == "llama-v3" || source.pre == "falcon3";
+  PENSIEVE_TRY(source.add_bos,
+               flag_or(gguf, "tokenizer.ggml.add_bos_token", sentencepiece || llama3));
   PENSIEVE_TRY(source.add_space_prefix,
                flag_or(gguf, "tokenizer.ggml.add_space_prefix", sentencepiece));
   for (const std::string_view key : {"tokenizer.ggml.eos_token_id",
