@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pieces():
-    """The embedded model's pieces, and some that cross the bounds of JSON's own syntax."""
+    """Some of the embedded model's pieces, and some that cross the bounds of JSON's own syntax."""
     tokens = json.loads((ROOT / "src/domain/tokenizer/testdata/tiny.json").read_text())["vocabulary"]["tokens"]
-    own = {t.replace("\u2581", " ") for t in tokens if not (t.startswith("<") and t.endswith(">"))}
+    own = {t.replace("\u2581", " ") for t in tokens[::8] if not (t.startswith("<") and t.endswith(">"))}
     own |= {'","', '", "', '": "', '": ', '":', '"}', '"]', '"}}', '"}]', '{"', '[{"', '["', '[[', '{}', '[]', "}, {\"",
             "]}", '\\n', '\\"', '\\u', "\\u00", "true", "false", "null", 'é"', "日本", "🙂", "00", "123", "-1", "e+", ".5"}
     return sorted(own)

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -82,7 +84,16 @@ void compare_along_a_walk(const Matcher& start, std::uint64_t seed, int n_left) 
         for (TokenId token = 0; token < tokens.size(); ++token)
           if (!tokens.bytes(token).empty()) allowed.push_back(token);
       }
-      ASSERT_EQ(allowed, expected) << "with " << limit << " tokens left";
+      std::string differences;
+      std::vector<TokenId> differing;
+      std::set_symmetric_difference(allowed.begin(),
+                                    allowed.end(),
+                                    expected.begin(),
+                                    expected.end(),
+                                    std::back_inserter(differing));
+      for (const TokenId token : differing)
+        differences += "[" + std::string(tokens.bytes(token)) + "] ";
+      ASSERT_EQ(differences, "") << "with " << limit << " tokens left";
     }
     if (allowed.empty()) {
       ASSERT_TRUE(matcher.may_end());

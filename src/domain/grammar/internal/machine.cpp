@@ -1,7 +1,8 @@
 #include "domain/grammar/internal/machine.h"
 
 #include <algorithm>
-#include <deque>
+#include <functional>
+#include <queue>
 #include <tuple>
 
 namespace pensieve::grammar::internal {
@@ -30,8 +31,8 @@ constexpr std::uint32_t kDone = 5;
 }  // namespace calls
 
 constexpr std::uint64_t kHashSeed = 0xCBF29CE484222325u;
-// Names looked at in search of one that is not taken. Only as many can be taken as were written.
-constexpr std::size_t kMaxNames = 4096;
+// Beginnings of names looked at in search of one that is not taken.
+constexpr std::size_t kMaxNames = 65'536;
 
 ObjectProgress progress_of(const Place& place) {
   if (!place.members) return {};
@@ -630,19 +631,39 @@ int Machine::name_distance(const TextRule& rule, const Thread& thread) const {
   if (extra_of(thread) == nullptr) return dfa.distance(from);
   const auto& taken = thread.parent->place.members->extra_names;
   if (taken.empty()) return dfa.distance(from);
-  // Breadth first over the names that may follow, until one is free.
-  std::deque<std::tuple<DfaState, std::uint64_t, int>> todo = {{from, thread.place.hash, 0}};
+  // One of the shortest names is free nearly always.
+  std::uint64_t straight = thread.place.hash;
+  for (DfaState state = from; !dfa.accepts(state);) {
+    const auto edges = dfa.edges(state);
+    const auto nearer = std::find_if(edges.begin(), edges.end(), [&](const auto& edge) {
+      return dfa.distance(edge.to) < dfa.distance(state);
+    });
+    if (!dfa.accepts(nearer->to)) straight = hash_step(straight, nearer->low);
+    state = nearer->to;
+  }
+  if (!std::binary_search(taken.begin(), taken.end(), straight)) return dfa.distance(from);
+  // The names that may follow, by rising length, until one is free.
+  using Name =
+      std::tuple<int, int, DfaState, std::uint64_t>;  // length at least, so far, state, hash
+  std::priority_queue<Name, std::vector<Name>, std::greater<>> todo;
+  todo.emplace(dfa.distance(from), 0, from, thread.place.hash);
   std::size_t n = 1;
   while (!todo.empty()) {
-    const auto [state, hash, length] = todo.front();
-    todo.pop_front();
+    const auto [at_least, length, state, hash] = todo.top();
+    todo.pop();
+    if (dfa.accepts(state)) return length;
     for (const auto& edge : dfa.edges(state)) {
+      const int longer = length + 1;
       if (dfa.accepts(edge.to)) {
-        if (!std::binary_search(taken.begin(), taken.end(), hash)) return length + 1;
+        if (!std::binary_search(taken.begin(), taken.end(), hash))
+          todo.emplace(longer, longer, edge.to, hash);
         continue;
       }
       for (int byte = edge.low; byte <= edge.high && n < kMaxNames; ++byte, ++n)
-        todo.emplace_back(edge.to, hash_step(hash, static_cast<std::uint8_t>(byte)), length + 1);
+        todo.emplace(longer + dfa.distance(edge.to),
+                     longer,
+                     edge.to,
+                     hash_step(hash, static_cast<std::uint8_t>(byte)));
     }
   }
   return kEndless;

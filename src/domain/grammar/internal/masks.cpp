@@ -66,10 +66,16 @@ bool MaskMaker::add_text(const TextRule& rule,
   int limit = kEndless;  // bytes from behind the token to the end of the text
   const int count = static_cast<int>(thread.place.low);
   if (n_left > 0) {
-    const int longest =
+    int longest =
         rule.counts ? machine_.program().rules[thread.place.rule].longest : dfa.longest_distance();
+    if (names_taken) {
+      // With S states, j + 1 different endings lie within (j + 2) S bytes of anywhere.
+      const auto n_taken = thread.parent->place.members->extra_names.size();
+      longest =
+          saturating_sum(longest, std::int64_t{dfa.n_states()} * static_cast<int>(n_taken + 2));
+    }
     limit = n_left - 1 - thread.parent->rest;
-    if (limit >= longest && !names_taken) {
+    if (limit >= longest) {
       limit = kEndless;
     } else if (names_taken || (rule.counts && count < rule.min_length)) {
       return false;
