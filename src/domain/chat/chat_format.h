@@ -3,6 +3,7 @@
 // Knows roles, blocks and templates. Must not know token ids, HTTP or kernels.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -83,9 +84,11 @@ enum class ReplyMode {
 
 // How the format writes a call: open, before_name, the name as the inside of a JSON string,
 // before_arguments, a JSON object with ", " and ": " and no other white space, close. `between`
-// stands between two calls.
+// stands between two calls. `tags`: parts of these that a vocabulary may have as tokens of their
+// own.
 struct CallSyntax {
   std::string_view open, before_name, before_arguments, close, between;
+  std::array<std::string_view, 2> tags;
 };
 
 // The tools that the prompt shows: in the list, or where a tool_reference names one. Those that run

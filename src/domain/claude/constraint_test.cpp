@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <random>
+#include <sstream>
 #include <string>
 
 #include "domain/claude/internal/answer_grammar.h"
@@ -197,6 +199,50 @@ TEST(Constraint, FreeTextIsFreeAndACallInItFollowsItsSchema) {
   std::sort(first.begin(), first.end());
   first.erase(std::unique(first.begin(), first.end()), first.end());
   EXPECT_EQ(first, "BC");
+}
+
+// A vocabulary of the kind of Qwen's, where the tags are tokens: forced text is written with them,
+// and the words of a user inside of a string are not.
+TEST(Constraint, TagsThatAreTokensAreForcedAsTokens) {
+  std::ifstream file(PENSIEVE_SOURCE_DIR "/src/domain/tokenizer/testdata/byte-level/qwen2.json");
+  std::ostringstream text;
+  text << file.rdbuf();
+  const auto qwen = tokenizer::Tokenizer::from_json(text.str(), {});
+  ASSERT_TRUE(qwen.has_value()) << qwen.error().message;
+  const auto open = (*qwen)->control("<tool_call>"), close = (*qwen)->control("</tool_call>");
+  ASSERT_TRUE(open && close);
+  AnswerGrammars grammars(grammar_vocabulary(**qwen), tiny_model().format->call_syntax());
+  const auto grammar = grammars.of(with_tools(Kind::Tool));
+  ASSERT_TRUE(grammar);
+  const auto constraint =
+      make_constraint({.grammar = grammar->grammar,
+                       .tokenizer = qwen->get(),
+                       .vocabulary = grammars.vocabulary(),
+                       .stop_tokens = kStops,
+                       .tags = {{"<tool_call>", *open}, {"</tool_call>", *close}},
+                       .at_start = true,
+                       .completes = true});
+  std::vector<std::uint32_t> mask((static_cast<std::size_t>((*qwen)->size()) + 31) / 32);
+  ASSERT_TRUE(constraint->allowed(mask, 100));
+  ASSERT_NE(mask[static_cast<std::size_t>(*open) / 32] >> (*open % 32) & 1, 0u);
+  Tokens answer{*open};
+  constraint->accept(*open);
+  constraint->force(answer, 100);
+  const std::string whole =
+      "<tool_call>\n{\"name\": \"Count\", \"arguments\": {\"n\": 7}}\n</tool_call>";
+  int sampled = 1;
+  for (; !constraint->complete() && sampled < 10; ++sampled) {
+    const std::string rest = whole.substr((*qwen)->decode(answer, false).size());
+    Tokens next;
+    (*qwen)->encode(rest, false, next);
+    ASSERT_FALSE(next.empty());
+    answer.push_back(rest.starts_with("</tool_call>") ? *close : next[0]);
+    constraint->accept(answer.back());
+    constraint->force(answer, 100);
+  }
+  EXPECT_EQ((*qwen)->decode(answer, false), whole);
+  EXPECT_EQ(answer.back(), *close);
+  EXPECT_TRUE(constraint->complete());
 }
 
 TEST(AnswerGrammars, RefuseAChoiceWithoutItsTool) {

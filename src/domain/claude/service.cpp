@@ -53,6 +53,10 @@ class ModelService : public Service {
     for (const std::string& name : model.format->stop_tokens()) {
       if (const auto token = tokenizer.control(name)) stops.push_back(*token);
     }
+    for (const std::string_view tag : model.format->call_syntax().tags) {
+      const auto token = tokenizer.control(tag);
+      if (token && !tokenizer.bytes(*token).empty()) tags_.emplace_back(tag, *token);
+    }
     std::sort(stops.begin(), stops.end());
     stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
     stop_tokens_ = std::make_shared<const std::vector<TokenId>>(std::move(stops));
@@ -71,6 +75,7 @@ class ModelService : public Service {
                                        .tokenizer = model_.tokenizer.get(),
                                        .vocabulary = grammars_.vocabulary(),
                                        .stop_tokens = stop_tokens_,
+                                       .tags = tags_,
                                        .at_start = setup.at_start,
                                        .completes = grammar.completes};
       job.make_constraint = [constraint] { return make_constraint(constraint); };
@@ -209,6 +214,7 @@ class ModelService : public Service {
   AnswerGrammars grammars_;
   AnswerMemory memory_;
   std::shared_ptr<const std::vector<TokenId>> stop_tokens_;
+  std::vector<std::pair<std::string, TokenId>> tags_;
 };
 
 }  // namespace

@@ -21,7 +21,8 @@ inline constexpr CallSyntax kHermesSyntax = {.open = kCallOpen,
                                              .before_name = "\n{\"name\": \"",
                                              .before_arguments = "\", \"arguments\": ",
                                              .close = "}\n</tool_call>",
-                                             .between = "\n"};
+                                             .between = "\n",
+                                             .tags = {kCallOpen, kCallClose}};
 
 // All is text: for requests without tools.
 class PlainReply final : public ReplyInterpreter {

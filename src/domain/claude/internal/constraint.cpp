@@ -52,8 +52,7 @@ class GrammarConstraint final : public engine::Constraint {
   void force(std::vector<TokenId>& tokens, int limit) override {
     const std::string bytes = matcher_.forced(kForcedBytes);
     if (bytes.empty()) return;
-    forced_.clear();
-    setup_.tokenizer->encode(bytes, false, forced_);
+    encode(bytes);
     grammar::Matcher behind = matcher_;
     const bool ends = behind.accept_bytes(bytes) && behind.may_end();
     std::string_view left = bytes;
@@ -78,6 +77,25 @@ class GrammarConstraint final : public engine::Constraint {
   bool cut_short() const override { return cut_short_; }
 
  private:
+  // Forced text as tokens, into forced_.
+  void encode(std::string_view text) {
+    forced_.clear();
+    while (!text.empty()) {
+      std::size_t at = text.size();
+      const std::pair<std::string, TokenId>* next = nullptr;
+      for (const auto& tag : setup_.tags) {
+        if (const std::size_t found = text.find(tag.first); found < at) {
+          at = found;
+          next = &tag;
+        }
+      }
+      setup_.tokenizer->encode(text.substr(0, at), false, forced_);
+      if (next == nullptr) return;
+      forced_.push_back(next->second);
+      text.remove_prefix(at + next->first.size());
+    }
+  }
+
   // Bytes that one token may add to what must still come, at most: so near the end of what the
   // answer may have, its content was bent towards an end.
   static constexpr int kHurry = 32;

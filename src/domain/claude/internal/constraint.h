@@ -4,6 +4,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "domain/engine/engine.h"
@@ -21,6 +23,8 @@ struct ConstraintSetup {
   const tokenizer::Tokenizer* tokenizer = nullptr;          // outlives the constraint
   std::shared_ptr<const grammar::Vocabulary> vocabulary;    // of the tokenizer
   std::shared_ptr<const std::vector<TokenId>> stop_tokens;  // allowed where the answer may end
+  // Words that the vocabulary has as tokens of their own, which forced text is written with.
+  std::vector<std::pair<std::string, TokenId>> tags{};
   bool at_start = true;    // the answer begins behind a control token
   bool completes = false;  // leaves room to complete the answer within what it may have
 };
