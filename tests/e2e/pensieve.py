@@ -41,21 +41,21 @@ def run(home, *args, timeout=REQUEST_LIMIT_S, **options):
 class Server:
     """A running `pensieve skip`. Its output is kept in `log`."""
 
-    def __init__(self, home, *args, model="tiny", token=TOKEN, port=0):
+    def __init__(self, home, *args, model="tiny", token=TOKEN, port=0, env=None):
         self.home, self.token = Path(home), token
         self.home.mkdir(parents=True, exist_ok=True)
         self.output = self.home / "output.log"
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen(
-                [BINARY, "skip", "--model", str(model), "--port", str(port), *map(str, args)],
-                env=environment(home, token), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+                [BINARY, "skip", *(["--model", str(model)] if model else []), "--port", str(port), *map(str, args)],
+                env={**environment(home, token), **(env or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         self.port = self._wait_for_port()
         self.url = "http://127.0.0.1:%d" % self.port
 
     def _wait_for_port(self):
         end = time.monotonic() + START_LIMIT_S
         while time.monotonic() < end:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", self.log)
+            found = re.search(r"address:? +http://127\.0\.0\.1:(\d+)", self.log)
             if found:
                 port = int(found.group(1))
                 try:
