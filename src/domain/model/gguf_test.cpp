@@ -304,6 +304,25 @@ TEST(Gguf, RefusesABadVocabulary) {
   });
 }
 
+// Source: llama.cpp's reader, which knows it by the names of Llama 3's pattern.
+TEST(Gguf, ATextBeginsWithATokenWhereTheFileOrItsKindSaysSo) {
+  const auto add_bos = [](const std::string& model, const std::string& pre, int flag) {
+    Accountant accountant;
+    GgufBuilder builder = GgufBuilder::phi3();
+    builder.set("tokenizer.ggml.model", text(model));
+    builder.set("tokenizer.ggml.pre", text(pre));
+    if (flag >= 0) builder.set("tokenizer.ggml.add_bos_token", boolean(flag == 1));
+    const auto opened = open_image(builder.build(), accountant);
+    EXPECT_TRUE(opened);
+    return opened && (*opened)->tokenizer().add_bos;
+  };
+  EXPECT_TRUE(add_bos("llama", "default", -1));
+  EXPECT_TRUE(add_bos("gpt2", "llama-bpe", -1));
+  EXPECT_FALSE(add_bos("gpt2", "qwen2", -1));
+  EXPECT_FALSE(add_bos("gpt2", "llama-bpe", 0));
+  EXPECT_TRUE(add_bos("gpt2", "qwen2", 1));
+}
+
 TEST(Gguf, ReadsLongRopeTensorsAndTheWindow) {
   Accountant accountant;
   GgufBuilder builder = GgufBuilder::phi3();
