@@ -61,7 +61,9 @@ class ByteLevelTokenizer final : public StoredVocabulary {
     }
     merges_.emplace(usable.pieces, size());
     add_rules(source.rules, usable, *merges_);
-    find_whole_pieces(usable.pieces, source.ignore_merges);
+    if (!source.ignore_merges) return;
+    whole_.reserve(usable.pieces.size());
+    for (const auto& piece : usable.pieces) whole_.emplace(bytes(piece.id), piece.id);
   }
 
   void encode(std::string_view text, bool /*at_start*/, std::vector<TokenId>& out) const override {
@@ -73,7 +75,7 @@ class ByteLevelTokenizer final : public StoredVocabulary {
     Merges::Run run(*merges_);
     PreTokens pre_tokens(cuts_, text);
     for (auto pre_token = pre_tokens.next(); !pre_token.empty(); pre_token = pre_tokens.next()) {
-      if (pre_token.size() <= longest_) {
+      if (!whole_.empty() && pre_token.size() <= longest_) {
         if (const auto whole = whole_.find(pre_token); whole != whole_.end()) {
           out.push_back(whole->second);
           continue;
@@ -98,26 +100,10 @@ class ByteLevelTokenizer final : public StoredVocabulary {
     run.finish_part(emit);
   }
 
-  // A pre-token that is a piece is that piece if merging the piece alone gives it, which is true of
-  // nearly all: most of a text needs one look-up and no merge.
-  void find_whole_pieces(std::span<const MergeablePiece> pieces, bool all) {
-    whole_.reserve(pieces.size());
-    Merges::Run run(*merges_);
-    std::vector<TokenId> ids;
-    for (const auto& piece : pieces) {
-      if (!all) {
-        ids.clear();
-        merge(bytes(piece.id), run, ids);
-        if (ids.size() != 1) continue;
-      }
-      whole_.emplace(bytes(piece.id), piece.id);
-    }
-  }
-
   Cuts cuts_;
   bool nfc_;
   std::optional<Merges> merges_;
-  std::unordered_map<std::string_view, TokenId> whole_;  // bytes -> token
+  std::unordered_map<std::string_view, TokenId> whole_;  // bytes -> token, for ignore_merges
   std::size_t longest_ = 1;
 };
 
