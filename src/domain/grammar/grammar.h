@@ -54,8 +54,8 @@ struct CallRules {
   bool only_one = false;  // nothing may follow the first call
 };
 
-// A compiled grammar. Immutable to its users; holds caches that its matchers fill, so all matchers
-// of one grammar live on one thread at a time.
+// A compiled grammar. Immutable to its users; holds caches that its matchers fill (16 MiB at most),
+// so all matchers of one grammar live, and die, on one thread at a time.
 class Grammar {
  public:
   virtual ~Grammar() = default;
@@ -95,8 +95,8 @@ class Matcher {
   bool accept(TokenId token);
   bool accept_bytes(std::string_view bytes);
 
-  // The bytes that must come next whatever is sampled; empty if there is a choice or the answer may
-  // end here. At most `limit`.
+  // The bytes that must come next whatever is sampled, in whole characters; empty if there is a
+  // choice or the answer may end here. At most `limit`.
   std::string forced(std::size_t limit = 256) const;
 
   // Bytes of the shortest completion from here.

@@ -95,19 +95,20 @@ std::vector<Tool> coding_tools() {
   return tools;
 }
 
-void BM_CompileTools(benchmark::State& state) {
+void compile_tools(benchmark::State& state) {
   const auto tools = coding_tools();
   std::size_t n_bytes = 0;
   for (const auto& tool : tools) n_bytes += tool.schema_json.size();
-  for (auto _ : state) benchmark::DoNotOptimize(compile_calls(kHermes, tools, {}, tokens_32k()));
+  for ([[maybe_unused]] const auto step : state)
+    benchmark::DoNotOptimize(compile_calls(kHermes, tools, {}, tokens_32k()));
   state.counters["schema_bytes"] = static_cast<double>(n_bytes);
 }
-BENCHMARK(BM_CompileTools)->Unit(benchmark::kMillisecond);
+BENCHMARK(compile_tools)->Unit(benchmark::kMillisecond);
 
-void BM_Vocabulary(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(vocabulary(32'000));
+void vocabulary_cost(benchmark::State& state) {
+  for ([[maybe_unused]] const auto step : state) benchmark::DoNotOptimize(vocabulary(32'000));
 }
-BENCHMARK(BM_Vocabulary)->Unit(benchmark::kMillisecond);
+BENCHMARK(vocabulary_cost)->Unit(benchmark::kMillisecond);
 
 // Measures masks along random walks that begin behind `before` and go on for `n_steps` tokens,
 // which stay clear of the end as long as they can.
@@ -118,7 +119,7 @@ void masks(benchmark::State& state,
   std::vector<double> micros;
   std::vector<std::uint32_t> mask(1'000);
   std::mt19937_64 random(1);
-  for (auto _ : state) {
+  for ([[maybe_unused]] const auto round : state) {
     Matcher matcher(grammar);
     CHECK(before.empty() || matcher.accept_bytes(before));
     for (int step = 0; step < n_steps; ++step) {
@@ -147,93 +148,94 @@ void json_masks(benchmark::State& state, const char* schema, std::string_view be
   masks(state, compile_json(schema, tokens_32k()), before, n_steps);
 }
 
-void BM_MaskFreeText(benchmark::State& state) {
+void mask_free_text(benchmark::State& state) {
   masks(state, compile_calls(kHermes, coding_tools(), {}, tokens_32k()), "", 50);
 }
-BENCHMARK(BM_MaskFreeText)->Iterations(20);
+BENCHMARK(mask_free_text)->Iterations(20);
 
-void BM_MaskToolCall(benchmark::State& state) {
+void mask_tool_call(benchmark::State& state) {
   masks(state, compile_calls(kHermes, coding_tools(), {.required = true}, tokens_32k()), "", 120);
 }
-BENCHMARK(BM_MaskToolCall)->Iterations(20);
+BENCHMARK(mask_tool_call)->Iterations(20);
 
-void BM_MaskKeys(benchmark::State& state) {
+void mask_keys(benchmark::State& state) {
   std::string schema = R"({"type": "object", "properties": {)";
   for (int i = 0; i < 60; ++i)
     schema += (i ? ", " : "") + std::string("\"option_") + std::to_string(i) +
               R"(": {"type": "boolean"})";
   json_masks(state, (schema + "}}").c_str(), "{", 60);
 }
-BENCHMARK(BM_MaskKeys)->Iterations(20);
+BENCHMARK(mask_keys)->Iterations(20);
 
-void BM_MaskFreeKeys(benchmark::State& state) {
+void mask_free_keys(benchmark::State& state) {
   json_masks(
       state,
       R"({"type": "object", "properties": {"name": {}}, "additionalProperties": {"type": "boolean"}})",
       "{\"",
       40);
 }
-BENCHMARK(BM_MaskFreeKeys)->Iterations(20);
+BENCHMARK(mask_free_keys)->Iterations(20);
 
-void BM_MaskStringBody(benchmark::State& state) {
+void mask_string_body(benchmark::State& state) {
   json_masks(
       state,
       R"({"type": "object", "properties": {"text": {"type": "string"}, "n": {"type": "integer"}}, "required": ["text"]})",
       "{\"text\": \"",
       60);
 }
-BENCHMARK(BM_MaskStringBody)->Iterations(20);
+BENCHMARK(mask_string_body)->Iterations(20);
 
-void BM_MaskBoundedString(benchmark::State& state) {
+void mask_bounded_string(benchmark::State& state) {
   json_masks(state,
              R"({"type": "array", "items": {"type": "string", "minLength": 5, "maxLength": 60}})",
              "[\"",
              60);
 }
-BENCHMARK(BM_MaskBoundedString)->Iterations(20);
+BENCHMARK(mask_bounded_string)->Iterations(20);
 
-void BM_MaskPattern(benchmark::State& state) {
+void mask_pattern(benchmark::State& state) {
   json_masks(
       state,
       R"({"type": "array", "items": {"type": "string", "pattern": "^[a-z][a-z0-9_]*(/[a-z0-9_]+)*$"}})",
       "[\"",
       60);
 }
-BENCHMARK(BM_MaskPattern)->Iterations(20);
+BENCHMARK(mask_pattern)->Iterations(20);
 
-void BM_MaskNumber(benchmark::State& state) {
+void mask_number(benchmark::State& state) {
   json_masks(state,
              R"({"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 99999}})",
              "[",
              60);
 }
-BENCHMARK(BM_MaskNumber)->Iterations(20);
+BENCHMARK(mask_number)->Iterations(20);
 
-void BM_MaskEnum(benchmark::State& state) {
+void mask_enum(benchmark::State& state) {
   json_masks(
       state,
       R"({"type": "array", "items": {"enum": ["content", "files_with_matches", "count", "all"]}})",
       "[",
       60);
 }
-BENCHMARK(BM_MaskEnum)->Iterations(20);
+BENCHMARK(mask_enum)->Iterations(20);
 
-void BM_MaskAnyJson(benchmark::State& state) {
+void mask_any_json(benchmark::State& state) {
   json_masks(state, "true", "[", 60);
 }
-BENCHMARK(BM_MaskAnyJson)->Iterations(20);
+BENCHMARK(mask_any_json)->Iterations(20);
 
 // The last tokens before the limit, where every token's completion counts.
-void BM_MaskStringBodyAtTheLimit(benchmark::State& state) {
+void mask_string_body_at_the_limit(benchmark::State& state) {
   const auto grammar = compile_json(R"({"type": "object", "properties": {"text": {"type": "string"},
       "other": {"type": "string"}}, "required": ["text", "other"]})",
                                     tokens_32k());
   Matcher matcher(grammar);
   CHECK(matcher.accept_bytes("{\"text\": \"abc"));
   std::vector<std::uint32_t> mask(1'000);
-  for (auto _ : state) matcher.allowed(mask, matcher.shortest_completion() + 2);
+  for ([[maybe_unused]] const auto step : state)
+    matcher.allowed(mask, matcher.shortest_completion() + 2);
 }
-BENCHMARK(BM_MaskStringBodyAtTheLimit)->Unit(benchmark::kMicrosecond);
+BENCHMARK(mask_string_body_at_the_limit)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace pensieve::grammar

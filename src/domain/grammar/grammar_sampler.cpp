@@ -31,6 +31,7 @@ std::vector<std::string> read_pieces(const char* path) {
   std::ifstream file(path);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
   std::vector<std::string> tokens;
+  tokens.reserve(256);
   for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
   const auto pieces = pensieve::parse_json(text);
   if (!pieces) {

@@ -164,6 +164,7 @@ TEST(Hostile, EverySchemaCompilesSoonAndCanBeCompleted) {
 
 TEST(Hostile, AThousandTools) {
   std::vector<Tool> tools;
+  tools.reserve(1'024);
   for (int i = 0; i < 1'024; ++i)
     tools.push_back(
         {.name = "tool_" + std::to_string(i),

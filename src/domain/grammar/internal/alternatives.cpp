@@ -14,7 +14,7 @@ constexpr std::size_t kMaxChoices = 64;
 constexpr int kMaxNesting = 32;
 
 // Numbers for what made() makes of one place.
-constexpr int kOneOf = 1'000, kIf = 1, kDependent = 2'000'000;
+constexpr int kOneOf = 0, kDependent = 2'000'000;
 
 bool is_always(const Json& schema) {
   return (schema.is_boolean() && schema.get<bool>()) || (schema.is_object() && schema.empty());
@@ -217,7 +217,9 @@ bool AlternativeFinder::apply(const std::string& keyword,
               keyword == "dependencies") &&
              argument.is_object()) {
     int number = kDependent;
-    for (const auto& [name, needed] : argument.items()) {
+    for (const auto& member : argument.items()) {
+      const std::string& name = member.key();
+      const Json& needed = member.value();
       const Schema without = made(schema, &argument, number++, [&] {
         return Json{{kForbid, Json::array({name})}};
       });

@@ -37,10 +37,12 @@ std::string email() {
 std::string ipv6() {
   const std::string group = "[0-9a-fA-F]{1,4}";
   std::string out = "(?:" + group + "(?::" + group + "){7}";
+  const std::string more = "(?::" + group + "){";
   for (int left = 0; left <= 6; ++left) {
-    out += "|";
-    if (left > 0) out += group + "(?::" + group + "){" + std::to_string(left - 1) + "}";
-    out += "::(?:" + group + "(?::" + group + "){0," + std::to_string(6 - left) + "})?";
+    out += '|';
+    if (left > 0) out.append(group).append(more).append(std::to_string(left - 1)).append("}");
+    out.append("::(?:").append(group).append(more).append("0,");
+    out.append(std::to_string(6 - left)).append("})?");
   }
   return out + ")";
 }

@@ -149,7 +149,9 @@ class NumberAutomaton {
       case Minus:
       case Integer:
         if (key.n_integer >= n_integer_) return std::nullopt;
-        // Digits beyond the bound's own are told apart by their number alone.
+        if (side.high && key.n_integer >= static_cast<int>(side.high->value.integer.size()))
+          return std::nullopt;
+        // More digits than the lower bound has are told apart by their number alone.
         if (side.low && key.n_integer < static_cast<int>(side.low->value.integer.size()))
           key.low = compare_digit(key.low, digit, side.low->value.integer, key.n_integer);
         if (side.high && key.n_integer < static_cast<int>(side.high->value.integer.size()))

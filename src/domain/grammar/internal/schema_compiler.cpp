@@ -48,6 +48,14 @@ std::pair<int, int> counts(const Conjunction& schemas, const char* min_key, cons
   return {min, max};
 }
 
+// Numbers without bounds: the same automaton in every grammar.
+std::optional<Dfa> plain_number(bool integers, bool fractions) {
+  static const auto kBoth = number_dfa({});
+  static const auto kIntegers = number_dfa({.fractions = false});
+  static const auto kFractions = number_dfa({.integers = false});
+  return integers && fractions ? kBoth : integers ? kIntegers : kFractions;
+}
+
 bool is_false(const Json* json) {
   return json != nullptr && *json == Json(false);
 }
@@ -322,10 +330,17 @@ void SchemaCompiler::add_number(const Alternative& alternative,
            std::to_string(rules.step_digits);
   }
   if (!rules.integers && !rules.fractions) return;
+  const bool plain = !rules.min && !rules.max && !rules.step;
+  if (!plain && !rules_.contains(key) && !budget_.spend(6'000)) {
+    widen("too large");
+    rules = {.integers = rules.integers, .fractions = rules.fractions};
+    key = "number " + std::to_string(types & (kWhole | kFraction));
+  }
   auto [at, fresh] = rules_.try_emplace(key);
-  if (fresh && budget_.spend(2'000)) {
-    if (auto dfa = number_dfa(rules))
-      at->second = add_rule({.body = TextRule{.dfa = add_dfa(std::move(*dfa))}});
+  if (fresh) {
+    auto dfa = rules.min || rules.max || rules.step ? number_dfa(rules)
+                                                    : plain_number(rules.integers, rules.fractions);
+    if (dfa) at->second = add_rule({.body = TextRule{.dfa = add_dfa(std::move(*dfa))}});
   }
   if (at->second) node.rules.push_back(*at->second);
 }

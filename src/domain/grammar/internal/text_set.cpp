@@ -421,7 +421,7 @@ std::optional<Dfa> encode(const TextSet& set, Spelling spelling, Budget& budget)
       rests = characters_of(from, spelling);
     }
     if (rests.empty()) return;
-    exhausted = !budget.spend(static_cast<std::int64_t>(4 + 6 * rests.size()));
+    exhausted = !budget.spend(static_cast<std::int64_t>(4 + 10 * rests.size()));
     split_by_first_byte(rests, [&](std::uint8_t low, std::uint8_t high, const Key& left) {
       edge(low, high, left);
     });
