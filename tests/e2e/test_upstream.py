@@ -29,7 +29,7 @@ def behind(tmp_path_factory):
 @pytest.fixture(scope="module")
 def front(tmp_path_factory, behind):
     s = Server(tmp_path_factory.mktemp("front"), "--upstream", behind.url, model=None,
-               env={"PENSIEVE_UPSTREAM_KEY": KEY})
+               env={"PENSIEVE_UPSTREAM_KEY": KEY, "http_proxy": "http://127.0.0.1:1"})  # not for loopback
     yield s
     s.stop()
     assert KEY not in s.log

@@ -30,11 +30,21 @@ Error bad_url(const std::string& url, std::string_view what) {
 }
 
 struct UrlParts {
-  std::string scheme, user, query, fragment, path;
+  std::string scheme, host, user, query, fragment, path;
+};
+
+// No proxy can reach what only this machine can (RFC 6761, 6.3; RFC 1122, 3.2.1.3).
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
+struct Base {
+  std::string url;
+  bool loopback = false;
 };
 
 // "http://host:8000" -> "http://host:8000/v1"; a path that is there is kept.
-Result<std::string> base_of(const std::string& url) {
+Result<Base> base_of(const std::string& url) {
   CURLU* parsed = curl_url();
   if (parsed == nullptr) return bad_url(url, "cannot be read: no memory");
   const CURLUcode code = curl_url_set(parsed, CURLUPART_URL, url.c_str(), 0);
@@ -46,6 +56,7 @@ Result<std::string> base_of(const std::string& url) {
     return copy;
   };
   const UrlParts parts{.scheme = part(CURLUPART_SCHEME),
+                       .host = part(CURLUPART_HOST),
                        .user = part(CURLUPART_USER) + part(CURLUPART_PASSWORD),
                        .query = part(CURLUPART_QUERY),
                        .fragment = part(CURLUPART_FRAGMENT),
@@ -68,7 +79,7 @@ Result<std::string> base_of(const std::string& url) {
   std::string base = url;
   while (base.ends_with('/')) base.pop_back();
   if (parts.path.empty() || parts.path == "/") base += "/v1";
-  return base;
+  return Base{.url = std::move(base), .loopback = is_loopback(parts.host)};
 }
 
 // Visible ASCII, as a header's value takes it (RFC 9110, 5.5).
@@ -116,9 +127,7 @@ ListedModel model_in(std::string_view list, const std::string& wanted) {
 
 class UpstreamService final : public Upstream {
  public:
-  UpstreamService(const UpstreamOptions& options,
-                  std::string base,
-                  std::unique_ptr<Transfers> transfers)
+  UpstreamService(const UpstreamOptions& options, Base base, std::unique_ptr<Transfers> transfers)
       : base_(std::move(base)),
         name_{.url = options.url, .key = options.key},
         model_(options.model),
@@ -153,17 +162,17 @@ class UpstreamService final : public Upstream {
     // Kept until the upstream has taken the request, and only where asking again could help.
     if (request.max_tokens != kWhatTheWindowLeaves) {
       setup.again = [this, request](int max_tokens) {
-        return post("/chat/completions", chat_body(request, model_, max_tokens));
+        return send("/chat/completions", chat_body(request, model_, max_tokens));
       };
     }
-    PENSIEVE_TRY(auto transfer, post("/chat/completions", std::move(body)));
+    PENSIEVE_TRY(auto transfer, send("/chat/completions", std::move(body)));
     return make_upstream_answer(std::move(setup), std::move(transfer));
   }
 
   Result<std::unique_ptr<claude::Answer>> complete(const api::MessagesRequest& request,
                                                    std::string_view prompt,
                                                    std::string_view) override {
-    PENSIEVE_TRY(auto transfer, post("/completions", completion_body(request, prompt, model_)));
+    PENSIEVE_TRY(auto transfer, send("/completions", completion_body(request, prompt, model_)));
     return make_upstream_answer(setup_for(request), std::move(transfer));
   }
 
@@ -191,14 +200,16 @@ class UpstreamService final : public Upstream {
     return setup;
   }
 
-  Result<std::unique_ptr<Transfer>> post(std::string_view path, std::string body) {
-    return transfers_->start(
-        {.url = base_ + std::string(path), .body = std::move(body), .key = name_.key});
+  // GET where there is no body.
+  Result<std::unique_ptr<Transfer>> send(std::string_view path, std::string body) {
+    return transfers_->start({.url = base_.url + std::string(path),
+                              .body = std::move(body),
+                              .key = name_.key,
+                              .direct = base_.loopback});
   }
 
   Result<std::string> list_models(std::chrono::milliseconds limit) {
-    PENSIEVE_TRY(const auto transfer,
-                 transfers_->start({.url = base_ + "/models", .body = {}, .key = name_.key}));
+    PENSIEVE_TRY(const auto transfer, send("/models", {}));
     const auto deadline = std::chrono::steady_clock::now() + limit;
     std::string body;
     while (std::chrono::steady_clock::now() < deadline) {
@@ -224,7 +235,7 @@ class UpstreamService final : public Upstream {
     bytes_per_token_.store(learned_.exchange(true) ? before + (ratio - before) / 4 : ratio);
   }
 
-  const std::string base_;
+  const Base base_;
   const UpstreamName name_;
   std::string model_;
   int context_length_;
@@ -236,7 +247,7 @@ class UpstreamService final : public Upstream {
 }  // namespace
 
 Result<std::unique_ptr<Upstream>> Upstream::create(const UpstreamOptions& options) {
-  PENSIEVE_TRY(std::string base, base_of(options.url));
+  PENSIEVE_TRY(Base base, base_of(options.url));
   if (!is_good_key(options.key)) {
     return Error{.kind = ErrorKind::InvalidRequest,
                  .message = "PENSIEVE_UPSTREAM_KEY holds a space or a control character"};

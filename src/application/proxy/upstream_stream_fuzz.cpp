@@ -29,7 +29,7 @@ std::string without_ids(const api::Event& event) {
 std::string run(std::string_view bytes, std::size_t step) {
   proxy::SseReader reader(4096);
   api::Message message;
-  proxy::UpstreamReply reply(message, {"STOP"}, {.url = "u", .key = "KEY"});
+  proxy::UpstreamReply reply(message, {"STOP"}, {.url = "u", .key = "SECRET"});
   std::vector<api::Event> events;
   std::string ended = "whole";
   while (!bytes.empty() && ended == "whole") {
@@ -38,7 +38,7 @@ std::string run(std::string_view bytes, std::size_t step) {
     bytes.remove_prefix(std::min(step, bytes.size()));
     for (const std::string& item : data) {
       if (const auto taken = reply.take(item, events); !taken) {
-        CHECK(taken.error().message.find("KEY") == std::string::npos);
+        CHECK(taken.error().message.find("SECRET") == std::string::npos);
         ended = taken.error().message;
         break;
       }
@@ -79,8 +79,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   CHECK(run(bytes, 7) == whole);
   // As the body of a refusal.
   for (const int status : {400, 401, 429, 500}) {
-    const Error error = proxy::upstream_status_error({.url = "u", .key = "KEY"}, status, 3, bytes);
-    CHECK(!error.message.empty() && error.message.find("KEY") == std::string::npos);
+    const Error error = proxy::upstream_status_error({.url = "u", .key = "SECRET"}, status, 3, bytes);
+    CHECK(!error.message.empty() && error.message.find("SECRET") == std::string::npos);
   }
   if (const auto room = proxy::room_for_answer(bytes)) CHECK(*room > 0);
   return 0;

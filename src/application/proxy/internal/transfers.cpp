@@ -348,6 +348,7 @@ class CurlTransfers final : public Transfers {
     set(CURLOPT_HTTPHEADER, job.headers.get());
     set(CURLOPT_URL, job.request.url.c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
+    if (job.request.direct) set(CURLOPT_PROXY, "");
     set(CURLOPT_FOLLOWLOCATION, 0L);  // the key would go along
     set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
     // Leaving has to close the connection, which every server understands; a stream of HTTP/2 that

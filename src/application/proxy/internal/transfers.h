@@ -21,9 +21,10 @@ struct TransferLimits {
 };
 
 struct TransferRequest {
-  std::string url;   // http or https
-  std::string body;  // POSTed as JSON; empty: GET
-  std::string key;   // sent as a bearer token if there is one
+  std::string url;      // http or https
+  std::string body;     // POSTed as JSON; empty: GET
+  std::string key;      // sent as a bearer token if there is one
+  bool direct = false;  // past any proxy that the environment names
 };
 
 // What has come back since the last look.
