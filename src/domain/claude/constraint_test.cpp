@@ -148,6 +148,26 @@ TEST(Constraint, AnAnswerWithRoomIsNotCutShort) {
   }
 }
 
+// Nor is a short one that ends well before the limit, although some tokens would not have fitted.
+TEST(Constraint, AShortAnswerNearItsLimitIsNotCutShort) {
+  const auto constraint = constraint_for(with_tools(Kind::Tool));
+  Tokens whole, answer;
+  tokenizer().encode(
+      "<tool_call>\n{\"name\": \"Count\", \"arguments\": {\"n\": 7}}\n</tool_call>", true, whole);
+  std::vector<std::uint32_t> mask((static_cast<std::size_t>(tokenizer().size()) + 31) / 32);
+  constexpr int kLimit = 90;
+  while (answer.size() < whole.size() && !constraint->complete()) {
+    const int left = kLimit - static_cast<int>(answer.size());
+    EXPECT_TRUE(constraint->allowed(mask, left));
+    answer.push_back(whole[answer.size()]);
+    constraint->accept(answer.back());
+    constraint->force(answer, left);
+  }
+  EXPECT_EQ(answer, whole);
+  EXPECT_TRUE(constraint->complete());
+  EXPECT_FALSE(constraint->cut_short());
+}
+
 // The tokens of forced text are those of the whole text, so a model trained on whole texts meets
 // nothing new.
 TEST(Constraint, ForcedTextHasTheTokensOfTheWholeText) {

@@ -37,7 +37,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 // Hyper-parameters in the order in which both renderings show them.
 Json hyper_json(const compute::HyperParameters& hyper) {
-  return {{"architecture", "phi3"},
+  return {{"architecture", std::string(compute::to_string(hyper.architecture))},
           {"layers", hyper.n_layers},
           {"hidden", hyper.hidden},
           {"heads", hyper.n_heads},

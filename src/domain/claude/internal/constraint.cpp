@@ -1,6 +1,8 @@
 #include "domain/claude/internal/constraint.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +21,12 @@ bool is_empty(std::span<const std::uint32_t> mask) {
   return std::all_of(mask.begin(), mask.end(), [](std::uint32_t word) { return word == 0; });
 }
 
+std::ptrdiff_t count(std::span<const std::uint32_t> mask) {
+  std::ptrdiff_t bits = 0;
+  for (const std::uint32_t word : mask) bits += std::popcount(word);
+  return bits;
+}
+
 class GrammarConstraint final : public engine::Constraint {
  public:
   explicit GrammarConstraint(const ConstraintSetup& setup)
@@ -32,12 +40,12 @@ class GrammarConstraint final : public engine::Constraint {
     const auto own = mask.first(own_words);
     const int limit = setup_.completes ? n_left : 0;
     if (!matcher_.allowed(own, limit)) return false;
+    if (limit > 0 && matcher_.shortest_completion() + kHurry >= limit) note_bending(own);
     std::fill(mask.begin() + static_cast<std::ptrdiff_t>(own_words), mask.end(), 0u);
     if (spaced_start_) add_spaced(own);
     if (matcher_.may_end()) {
       for (const TokenId stop : *setup_.stop_tokens) set_bit(mask, stop);
     }
-    if (limit > 0 && matcher_.shortest_completion() + kHurry >= limit) cut_short_ = true;
     return true;
   }
 
@@ -96,9 +104,18 @@ class GrammarConstraint final : public engine::Constraint {
     }
   }
 
-  // Bytes that one token may add to what must still come, at most: so near the end of what the
-  // answer may have, its content was bent towards an end.
-  static constexpr int kHurry = 32;
+  // Bytes that one token may add to what must still come, at most: with more room than that,
+  // nothing is bent towards an end.
+  static constexpr int kHurry = 1024;
+
+  // The answer is bent once most of what could come next is not allowed for want of room. A few
+  // long tokens always go first, and mean nothing.
+  void note_bending(std::span<const std::uint32_t> mask) {
+    if (cut_short_) return;
+    scratch_.assign(mask.size(), 0);
+    const bool limited = matcher_.allowed(scratch_);
+    cut_short_ = !limited || 2 * count(mask) < count(scratch_);
+  }
 
   // The first token of an answer begins with the space of the dummy prefix, which is no part of the
   // text. Where tokens with it fit they are the only ones: the model knows no others there.
