@@ -26,7 +26,7 @@ namespace {
 // Claude Code keeps a main conversation, its sub-agents and titles at the same time.
 constexpr int kConversations = 4;
 constexpr int kIdleCheckMs = 500;
-// How long a stream waits for the upstream's word before it says 200; see docs/decisions/0010.
+// How long a stream waits for the upstream's word before it says 200; see docs/decisions/0011.
 constexpr std::chrono::seconds kRefusalWait{5};
 
 std::int64_t created_unix_s(const Options& options, const Stack& stack) {

@@ -56,7 +56,7 @@ class UpstreamAnswer final : public claude::Answer {
  private:
   Result<std::vector<api::Event>> take(Received received) {
     std::vector<api::Event> events;
-    if (received.status != 0 && received.status != kOk) return take_refusal(std::move(received));
+    if (received.status != 0 && received.status != kOk) return take_refusal(received);
     if (received.status == kOk) {
       if (!std::exchange(started_, true)) {
         setup_.again = nullptr;  // it holds the whole request
@@ -89,7 +89,7 @@ class UpstreamAnswer final : public claude::Answer {
   }
 
   // A status other than 200: its body says why.
-  Result<std::vector<api::Event>> take_refusal(Received received) {
+  Result<std::vector<api::Event>> take_refusal(const Received& received) {
     const auto room = kMaxErrorBytes - std::min(kMaxErrorBytes, whole_.size());
     whole_ += std::string_view(received.bytes).substr(0, room);
     const bool enough = received.over || whole_.size() >= kMaxErrorBytes;
