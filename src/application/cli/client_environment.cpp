@@ -89,7 +89,8 @@ std::vector<std::string> client_environment(const std::vector<std::string>& inhe
       {{"NO_PROXY", "127.0.0.1,localhost"}, {"no_proxy", "127.0.0.1,localhost"}}};
   for (const std::string& variable : inherited) {
     const std::string name(name_of(variable));
-    if (leads_elsewhere(name) || is_ours(name)) continue;
+    // The key of another server is for ours alone, not for the client and every tool it runs.
+    if (leads_elsewhere(name) || is_ours(name) || name == "PENSIEVE_UPSTREAM_KEY") continue;
     bool kept_apart = false;
     for (auto& [exception, value] : exceptions) {
       if (name != exception) continue;

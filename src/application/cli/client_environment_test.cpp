@@ -68,6 +68,7 @@ TEST(ClientEnvironment, LetsNothingLeadTheClientElsewhere) {
                                               "CLAUDE_CODE_USE_VERTEX=1",
                                               "CLAUDE_CODE_USE_FOUNDRY=1",
                                               "CLAUDE_CODE_OAUTH_TOKEN=t",
+                                              "PENSIEVE_UPSTREAM_KEY=k",
                                               "CLAUDE_CODE_MAX_CONTEXT_TOKENS=1"};
   EXPECT_EQ(as_map(client_environment(elsewhere, a_server())),
             as_map(client_environment({}, a_server())));
