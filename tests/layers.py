@@ -17,6 +17,7 @@ ARROWS = {
     "domain/tokenizer": set(),
     "domain/compute": set(),
     "domain/model": {"domain/compute"},
+    "domain/store": set(),
     "domain/chat": {"domain/api"},
     "domain/grammar": set(),
     "domain/engine": {"domain/compute", "domain/model"},

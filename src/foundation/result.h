@@ -30,6 +30,7 @@ enum class ErrorKind {
   BadFile,           // a model file that cannot be used                         exit status 2
   Cancelled,         // the client left, or we are shutting down
   Internal,          // ours: a device, a thread, an allocation                  500
+  DigestMismatch,    // a file that is not the one it was promised to be         exit status 3
 };
 
 struct [[nodiscard]] Error {

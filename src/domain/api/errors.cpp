@@ -29,6 +29,7 @@ std::string_view error_type(ErrorKind kind) {
     case ErrorKind::Cancelled:
       return "overloaded_error";
     case ErrorKind::BadFile:
+    case ErrorKind::DigestMismatch:
     case ErrorKind::Internal:
       return "api_error";
     case ErrorKind::InvalidRequest:
@@ -68,6 +69,7 @@ int http_status(ErrorKind kind) {
     case ErrorKind::HeadersTooLarge:
       return 431;
     case ErrorKind::BadFile:
+    case ErrorKind::DigestMismatch:
     case ErrorKind::Internal:
       return 500;
     case ErrorKind::NotImplemented:

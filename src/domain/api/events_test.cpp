@@ -212,6 +212,7 @@ constexpr ErrorRow kErrorRows[] = {
     {ErrorKind::HeadersTooLarge, 431, "invalid_request_error"},
     {ErrorKind::Internal, 500, "api_error"},
     {ErrorKind::BadFile, 500, "api_error"},
+    {ErrorKind::DigestMismatch, 500, "api_error"},
     {ErrorKind::NotImplemented, 501, "invalid_request_error"},
     {ErrorKind::Unavailable, 503, "overloaded_error"},
     {ErrorKind::Cancelled, 503, "overloaded_error"},

@@ -1,0 +1,116 @@
+#include "domain/store/names.h"
+
+#include <algorithm>
+
+#include "foundation/text.h"
+
+namespace pensieve::store {
+namespace {
+
+constexpr std::size_t kLongestModelName = 100;
+constexpr std::size_t kLongestFileName = 200;  // 255 less what .part.json and temporaries add
+constexpr std::size_t kLongestReference = 4096;
+
+bool is_plain(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+bool is_plain_name(std::string_view name, std::size_t limit) {
+  return !name.empty() && name.size() <= limit && name.front() != '.' && name.front() != '-' &&
+         std::all_of(name.begin(), name.end(), is_plain);
+}
+
+bool is_lower_hex(std::string_view text, std::size_t length) {
+  return text.size() == length && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
+}
+
+bool is_repository(std::string_view text) {
+  const auto slash = text.find('/');
+  return slash != std::string_view::npos &&
+         is_plain_name(text.substr(0, slash), kLongestModelName) &&
+         is_plain_name(text.substr(slash + 1), kLongestModelName);
+}
+
+// A branch, a tag or a commit: it becomes a part of a URL's path.
+bool is_revision(std::string_view text) {
+  return is_plain_name(text, kLongestModelName);
+}
+
+std::string without_suffix(std::string_view name, std::string_view suffix) {
+  if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
+  return std::string(name);
+}
+
+Error unusable(std::string_view text, const std::string& form) {
+  return {.kind = ErrorKind::InvalidRequest,
+          .message = "'" + printable(text) + "' is not a model that can be fetched: " + form};
+}
+
+Result<Reference> parse_hub(std::string_view text) {
+  Reference reference{.kind = Reference::Kind::Hub, .revision = "main"};
+  std::string_view rest = text.substr(std::string_view("hub:").size());
+  if (const auto colon = rest.find(':'); colon != std::string_view::npos) {
+    reference.file = rest.substr(colon + 1);
+    rest = rest.substr(0, colon);
+    if (!is_file_name(reference.file) || !reference.file.ends_with(".gguf")) {
+      return unusable(text, "behind the last colon stands the name of a .gguf file");
+    }
+  }
+  if (const auto at = rest.find('@'); at != std::string_view::npos) {
+    reference.revision = rest.substr(at + 1);
+    rest = rest.substr(0, at);
+  }
+  if (!is_repository(rest) || !is_revision(reference.revision)) {
+    return unusable(text, "the form is hub:OWNER/NAME[@REVISION][:FILE.gguf]");
+  }
+  reference.repository = rest;
+  reference.name = reference.file.empty() ? std::string(rest.substr(rest.find('/') + 1))
+                                          : without_suffix(reference.file, ".gguf");
+  return reference;
+}
+
+Result<Reference> parse_url(std::string_view text) {
+  const std::string_view path = text.substr(0, text.find_first_of("?#"));
+  const std::string_view file = path.substr(path.rfind('/') + 1);
+  if (!is_file_name(file) || !file.ends_with(".gguf")) {
+    return unusable(text, "a URL has to end in the name of a .gguf file");
+  }
+  return Reference{.kind = Reference::Kind::Url,
+                   .name = without_suffix(file, ".gguf"),
+                   .file = std::string(file),
+                   .url = std::string(text)};
+}
+
+}  // namespace
+
+bool is_model_name(std::string_view name) {
+  return is_plain_name(name, kLongestModelName) && name != "tiny" && name != "default";
+}
+
+bool is_file_name(std::string_view name) {
+  return is_plain_name(name, kLongestFileName) && name != "manifest.json" &&
+         !name.ends_with(".part") && !name.ends_with(".part.json") && !name.ends_with(".rejected");
+}
+
+bool is_sha256(std::string_view text) {
+  return is_lower_hex(text, 64);
+}
+
+bool is_git_hash(std::string_view text) {
+  return is_lower_hex(text, 40);
+}
+
+Result<Reference> parse_reference(const std::string& text) {
+  if (text.empty() || text.size() > kLongestReference || text.find('\0') != std::string::npos) {
+    return unusable(text, "it is empty, too long, or holds a NUL");
+  }
+  if (text.starts_with("hub:")) return parse_hub(text);
+  if (text.starts_with("https://") || text.starts_with("http://")) return parse_url(text);
+  if (is_model_name(text)) return Reference{.kind = Reference::Kind::Name, .name = text};
+  return Reference{.kind = Reference::Kind::Path, .path = text};
+}
+
+}  // namespace pensieve::store
