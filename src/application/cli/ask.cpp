@@ -6,6 +6,7 @@
 
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
+#include "application/cli/models.h"
 #include "application/cli/signals.h"
 #include "application/cli/stack.h"
 
@@ -50,6 +51,9 @@ int ask(const Options& options) {
   }
   while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == '\r')) prompt.pop_back();
 
+  if (!options.model.empty()) {  // the default model is the server's to fetch
+    if (const auto ensured = ensure_model(options); !ensured) return complain(ensured.error());
+  }
   auto stack = build_stack(options, 1);
   if (!stack) return complain(stack.error());
   if ((*stack)->by_default) std::fprintf(stderr, "%s\n\n", embedded_model_notice().c_str());

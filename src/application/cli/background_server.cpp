@@ -153,6 +153,7 @@ Result<ServerFound> wait_until_ready(const ServerWanted& wanted, int pid, const 
 }
 
 Result<ServerFound> start(const ServerWanted& wanted, int port, const std::string& log) {
+  if (wanted.before_start) PENSIEVE_TRY(wanted.before_start());
   rename(log.c_str(), (log + ".1").c_str());  // of the server before; there may be none
   Program program;
   PENSIEVE_TRY(program.path, own_program());

@@ -4,6 +4,7 @@
 // One thread. Two that look at the same time start one server, not two.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,8 @@ struct ServerWanted {
   std::string token;
   int port = 7777;
   bool port_given = false;  // otherwise, and for 0, any background server that runs is as good
-  std::vector<std::string> arguments;  // the server's options, if one is started
+  std::vector<std::string> arguments;            // the server's options, if one is started
+  std::function<Result<void>()> before_start{};  // what takes longer than a start may, if one is
 };
 
 struct ServerFound {

@@ -11,12 +11,16 @@
 #include "domain/model/inspect.h"
 
 #include "application/cli/exit_status.h"
+#include "application/cli/signals.h"
 #include "application/cli/stack.h"
 
 namespace pensieve::cli {
 
 int complain(const Error& error) {
   std::fprintf(stderr, "pensieve: %s\n", printable(error.message, 2000).c_str());
+  if (error.kind == ErrorKind::Cancelled) {
+    if (const int signal = wait_for_signal(0); signal != 0) return kExitSignal + signal;
+  }
   return exit_status(error);
 }
 

@@ -10,10 +10,17 @@ int serve(const Options& options);
 int ask(const Options& options);
 int trace(const Options& options);
 int inspect_model(const Options& options);
+int list_models(const Options& options);
+int pull_model(const Options& options);
+int verify_models(const Options& options);
+int remove_model(const Options& options);
+int import_model(const Options& options);
+int print_model_path(const Options& options);
 int launch_client(const Options& options);
 int print_version();
 
-// Prints "pensieve: sentence" to standard error; gives the exit status that fits.
+// Prints "pensieve: sentence" to standard error; gives the exit status that fits: for Cancelled,
+// that of the signal.
 int complain(const Error& error);
 
 // The file's bytes, or standard input for "-". Errors: NotFound, TooLarge beyond `limit_bytes`.

@@ -17,6 +17,7 @@
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
 #include "application/cli/local_http.h"
+#include "application/cli/models.h"
 #include "application/cli/window.h"
 
 namespace pensieve::cli {
@@ -85,7 +86,8 @@ Result<int> run_client(const Options& options, const std::string& client) {
                                      .token = token.value,
                                      .port = options.port,
                                      .port_given = options.port_given,
-                                     .arguments = options.server_arguments}));
+                                     .arguments = options.server_arguments,
+                                     .before_start = [&] { return ensure_model(options); }}));
   tell(found, options);
 
   PENSIEVE_TRY(const SettingsFile settings,

@@ -28,6 +28,18 @@ int run(const pensieve::cli::Options& options) {
       return pensieve::cli::trace(options);
     case Command::ModelInspect:
       return pensieve::cli::inspect_model(options);
+    case Command::ModelList:
+      return pensieve::cli::list_models(options);
+    case Command::ModelPull:
+      return pensieve::cli::pull_model(options);
+    case Command::ModelVerify:
+      return pensieve::cli::verify_models(options);
+    case Command::ModelRemove:
+      return pensieve::cli::remove_model(options);
+    case Command::ModelImport:
+      return pensieve::cli::import_model(options);
+    case Command::ModelPath:
+      return pensieve::cli::print_model_path(options);
     case Command::Claude:
       return pensieve::cli::launch_client(options);
     case Command::Version:

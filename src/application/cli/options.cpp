@@ -15,7 +15,10 @@ namespace {
 
 constexpr const char* kFooter = R"(
 Examples:
-  pensieve                                 serve the model in the home directory, or the embedded one
+  pensieve                                 serve the default model; fetch it first if it is not here
+  pensieve skip                            the same without the network
+  pensieve model list                      what can be fetched, and what fits this machine
+  pensieve --model qwen2.5-coder-7b-instruct-4bit
   pensieve --model ~/models/phi-3-mini-q4.gguf --port 8080
   pensieve claude                          Claude Code on that model, in the current directory
   pensieve --upstream http://10.0.0.7:8000 both APIs over a server that speaks OpenAI's
@@ -25,14 +28,17 @@ Examples:
 
 Environment:
   PENSIEVE_HOME   the home directory instead of ~/.pensieve-local-llm-server
-                  (models/default in it is the model that is served; a GGUF file or an MLX directory)
+                  (models/NAME in it are the fetched models; models/default, a GGUF file, an MLX
+                  directory or a link to one, is served instead of the default model)
   PENSIEVE_TOKEN  the access token instead of the one in the home directory
+  PENSIEVE_HUB_URL, HF_ENDPOINT  the model hub instead of the public one; HF_TOKEN is for it alone
   PENSIEVE_UPSTREAM_KEY  what --upstream asks for as an API key
 
 Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
   1    could not start or go on: the port is taken, not enough memory, the engine failed
   2    the command line, a request file or a model file cannot be used
+  3    a model's file is not what it was promised to be: its digest differs
   70   the model file was cut short while it was in use
   127  `pensieve claude` found no Claude Code; else it passes the client's own status on
   130  ended at once by SIGINT (143: SIGTERM): a question, or a server that was told twice
@@ -55,8 +61,12 @@ CLI::Validator one_of(const std::vector<std::string>& words) {
 
 void add_model_options(CLI::App* app, Options& options, Words& words) {
   app->add_option(
-         "--model", options.model, "A GGUF file, an MLX directory, or 'tiny': the embedded model")
-      ->type_name("PATH|tiny")
+         "--model",
+         options.model,
+         "A name that `pensieve model list` shows, hub:OWNER/NAME[@REVISION][:FILE.gguf],\n"
+         "the URL of a GGUF file, the path of one or of an MLX directory, or 'tiny': the\n"
+         "embedded model. What is not here is fetched first")
+      ->type_name("MODEL")
       ->group("Model");
   app->add_option("--threads", options.threads, "Compute threads (default: one per physical core)")
       ->type_name("N")
@@ -110,9 +120,10 @@ void add_upstream_options(CLI::App* app, Options& options) {
 void add_serve_options(CLI::App* app, Options& options, Words& words) {
   app->add_option("mode",
                   words.mode,
-                  "auto: the model in the home directory, else the embedded one\n"
-                  "skip: the model in the home directory or nothing\n"
-                  "force: fetch the default model again (this version cannot yet)")
+                  "auto: the model in the home directory; without one the default model is\n"
+                  "fetched, and without a network the embedded one answers\n"
+                  "skip: the model in the home directory or nothing; never the network\n"
+                  "force: fetch the model again; the old one stays until the new one is whole")
       ->type_name("[auto|skip|force]")
       ->check(one_of({"auto", "skip", "force"}));
   app->add_option("--host", options.host, "Address to listen on (default 127.0.0.1)")
@@ -231,14 +242,60 @@ void add_trace(CLI::App& app, Options& options, Words& words) {
       "\nExample:\n  pensieve trace --until=encode --model tiny request.json");
 }
 
+void add_store_commands(CLI::App& model, Options& options) {
+  const auto command = [&](const char* name, const char* what) {
+    CLI::App* app = model.add_subcommand(name, what);
+    app->add_flag("--json", options.json, "JSON instead of text");
+    return app;
+  };
+  command("list", "What is here and what can be fetched, with the memory it needs");
+
+  CLI::App* pull = command("pull", "Fetch a model, or go on where that was interrupted");
+  pull->add_option(
+      "model",
+      options.reference,
+      "A name of `pensieve model list`, hub:OWNER/NAME[@REVISION][:FILE.gguf], or the\n"
+      "URL of a GGUF file (default: the default model)");
+  pull->add_option("--name", options.name, "Its name in the store")->type_name("NAME");
+  pull->add_option("--sha256", options.sha256, "The digest that the file at a URL must have")
+      ->type_name("HEX");
+  pull->add_flag("--force", options.again, "Although it is here; the old one stays until then");
+  pull->add_option("--stall-timeout",
+                   options.stall_timeout_s,
+                   "Try anew after so long without a byte (default 30)")
+      ->type_name("SECONDS")
+      ->check(range(1, 3600));
+  pull->footer(
+      "\nExamples:\n"
+      "  pensieve model pull\n"
+      "  pensieve model pull hub:mlx-community/Qwen3-4B-4bit\n"
+      "  pensieve model pull https://models.example/m.gguf --sha256 4f2a…\n"
+      "\nThe hub is PENSIEVE_HUB_URL, else HF_ENDPOINT, else the public one; HF_TOKEN is sent to "
+      "it\n"
+      "and to nobody else. https_proxy, http_proxy, all_proxy and no_proxy count.");
+
+  CLI::App* verify = command("verify", "Compute the digests of a model's files again");
+  verify->add_option("model", options.reference, "Its name (default: every model here)");
+  CLI::App* remove = command("remove", "Remove a model and what was fetched of it");
+  remove->add_option("model", options.reference, "Its name")->required();
+  CLI::App* import = command("import", "Copy a model that lies elsewhere into the store");
+  import->add_option("path", options.reference, "A GGUF file or an MLX directory")->required();
+  import
+      ->add_option("--name", options.name, "Its name in the store (default: the path's last part)")
+      ->type_name("NAME");
+  CLI::App* path = command("path", "Print where a model lies");
+  path->add_option("model", options.reference, "Its name")->required();
+}
+
 void add_model_command(CLI::App& app, Options& options) {
-  CLI::App* model = app.add_subcommand("model", "Look at model files");
+  CLI::App* model = app.add_subcommand("model", "Fetch, look at and remove models");
   model->require_subcommand(1);
   CLI::App* inspect = model->add_subcommand("inspect", "Print what a model file holds");
   inspect->add_option("path", options.inspect_path, "A GGUF file, an MLX directory, or 'tiny'")
       ->required();
   inspect->add_flag("--json", options.json, "One JSON object instead of text");
   inspect->footer("\nExample:\n  pensieve model inspect tiny");
+  add_store_commands(*model, options);
 }
 
 // How many of `arguments` from `begin` on are options of `app`, with their values.
@@ -307,6 +364,16 @@ void settle(const Words& words, Options& options) {
   }
 }
 
+Command model_command(const CLI::App& model) {
+  if (model.got_subcommand("list")) return Command::ModelList;
+  if (model.got_subcommand("pull")) return Command::ModelPull;
+  if (model.got_subcommand("verify")) return Command::ModelVerify;
+  if (model.got_subcommand("remove")) return Command::ModelRemove;
+  if (model.got_subcommand("import")) return Command::ModelImport;
+  if (model.got_subcommand("path")) return Command::ModelPath;
+  return Command::ModelInspect;
+}
+
 ParsedCommandLine complaint(std::string sentence) {
   std::replace(sentence.begin(), sentence.end(), '\n', ' ');
   return {.options = std::nullopt,
@@ -366,7 +433,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   }
   if (app.got_subcommand("ask")) options.command = Command::Ask;
   if (app.got_subcommand("trace")) options.command = Command::Trace;
-  if (app.got_subcommand("model")) options.command = Command::ModelInspect;
+  if (app.got_subcommand("model")) options.command = model_command(*app.get_subcommand("model"));
   if (app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
   if (options.command == Command::Serve && !options.allow_remote && !is_loopback(options.host)) {

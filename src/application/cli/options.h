@@ -13,11 +13,24 @@
 
 namespace pensieve::cli {
 
-enum class Command { Serve, Ask, Trace, ModelInspect, Claude, Version };
+enum class Command {
+  Serve,
+  Ask,
+  Trace,
+  ModelInspect,
+  ModelList,
+  ModelPull,
+  ModelVerify,
+  ModelRemove,
+  ModelImport,
+  ModelPath,
+  Claude,
+  Version,
+};
 enum class ModelMode {
-  Auto,   // a model in the home directory, else the embedded one
-  Skip,   // a model in the home directory, else an error that names the way out
-  Force,  // fetch the default model again
+  Auto,   // a model in the home directory, else the default one is fetched, else the embedded one
+  Skip,   // a model in the home directory, else an error that names the way out; no network
+  Force,  // the default model is fetched again, and takes the old one's place when it is verified
 };
 
 struct Options {
@@ -25,9 +38,9 @@ struct Options {
   ModelMode mode = ModelMode::Auto;
 
   // Which model and how it runs: serve, ask, trace.
-  std::string model;                  // a path, "tiny", or empty: looked up as `mode` says
-  int threads = 0;                    // 0: one per physical core
-  int context = 0;                    // tokens; 0: fitted to memory
+  std::string model;  // as store::parse_reference(), "tiny", or empty: looked up as `mode` says
+  int threads = 0;    // 0: one per physical core
+  int context = 0;    // tokens; 0: fitted to memory
   std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
   std::string kernel;                 // empty: the fastest this CPU has
   compute::cpu::Activations activations = compute::cpu::Activations::Auto;
@@ -65,7 +78,14 @@ struct Options {
 
   // model inspect
   std::string inspect_path;
-  bool json = false;
+  bool json = false;  // every `model` command
+
+  // model pull, verify, remove, import, path
+  std::string reference;     // as store::parse_reference(); a path for import; empty: all, verify
+  std::string name;          // in the store; empty: from the reference
+  std::string sha256;        // pull from a URL
+  bool again = false;        // pull: although it is here
+  int stall_timeout_s = 30;  // pull: without a byte, then the connection is tried anew
 };
 
 // What the arguments ask for: options, or a text to print and a status to leave with (help goes to

@@ -93,6 +93,17 @@ TEST(CommandLine, TakesTheSubcommands) {
   EXPECT_EQ(inspect.inspect_path, "m.gguf");
   EXPECT_TRUE(inspect.json);
   EXPECT_EQ(taken({"version"}).command, Command::Version);
+
+  const Options pull = taken({"model", "pull", "hub:a/b", "--name", "n", "--force", "--json"});
+  EXPECT_EQ(pull.command, Command::ModelPull);
+  EXPECT_EQ(pull.reference, "hub:a/b");
+  EXPECT_EQ(pull.name, "n");
+  EXPECT_TRUE(pull.again && pull.json);
+  EXPECT_EQ(taken({"model", "list"}).command, Command::ModelList);
+  EXPECT_EQ(taken({"model", "verify"}).command, Command::ModelVerify);
+  EXPECT_EQ(taken({"model", "remove", "x"}).command, Command::ModelRemove);
+  EXPECT_EQ(taken({"model", "import", "/m.gguf"}).command, Command::ModelImport);
+  EXPECT_EQ(taken({"model", "path", "x"}).command, Command::ModelPath);
 }
 
 using Arguments = std::vector<std::string>;

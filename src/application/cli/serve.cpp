@@ -15,6 +15,7 @@
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
+#include "application/cli/models.h"
 #include "application/cli/server_state.h"
 #include "application/cli/signals.h"
 #include "application/cli/stack.h"
@@ -173,6 +174,7 @@ server::ServerInfo info_of(const Options& options, const Stack& stack) {
 Result<int> serve_until_a_signal(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
+  PENSIEVE_TRY(ensure_model(options));
   PENSIEVE_TRY(const auto stack, build_stack(options, kConversations));
   server::ServerOptions listen;
   listen.host = options.host;

@@ -82,10 +82,15 @@ void install_signal_handlers() {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 void orderly_signals() {
   g_orderly = true;
+}
+
+void immediate_signals() {
+  g_orderly = false;
 }
 
 int wait_for_signal(int timeout_ms) {

@@ -1,6 +1,6 @@
 // SIGINT and SIGTERM as something to wait for. The first asks for an orderly end, the second ends
 // the process at once with 128 plus its number. SIGPIPE is ignored: a client that goes is an error
-// code.
+// code; so is SIGXFSZ: a file that grows beyond a limit is one too.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,9 @@ void install_signal_handlers();
 
 // From now on the first signal is kept for wait_for_signal().
 void orderly_signals();
+
+// Ends what orderly_signals() began: the first signal ends the process at once again.
+void immediate_signals();
 
 // From now on a read of these bytes that the system cannot serve (the mapped file was cut short
 // while in use, or its disk failed) ends the process at once with one line on stderr and

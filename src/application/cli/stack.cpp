@@ -9,6 +9,7 @@
 
 #include "application/cli/embedded_model.h"
 #include "application/cli/home.h"
+#include "application/cli/models.h"
 #include "application/cli/signals.h"
 
 namespace pensieve::cli {
@@ -59,23 +60,16 @@ Result<OpenedModel> open_model(const std::string& path, Accountant& accountant) 
 }
 
 Result<OpenedModel> choose_model(const Options& options, Accountant& accountant) {
-  if (!options.model.empty()) return open_model(options.model, accountant);
+  PENSIEVE_TRY(const auto path, find_model(options));
+  if (path) return open_model(*path, accountant);
   PENSIEVE_TRY(const std::string home, home_directory());
-  if (options.mode == ModelMode::Force) {
-    return Error{.kind = ErrorKind::InvalidRequest,
-                 .message =
-                     "this version cannot download models: put a GGUF file or an MLX directory "
-                     "at " +
-                     home + "/models/default, or name one with --model PATH"};
-  }
-  if (const auto path = default_model(home)) return open_model(*path, accountant);
   if (options.mode == ModelMode::Skip) {
     return Error{
         .kind = ErrorKind::NotFound,
         .message = "there is no model at " + home +
                    "/models/default: put a GGUF file or an MLX directory (or a link to one) "
-                   "there, name one with --model PATH, or take the embedded one with "
-                   "--model tiny"};
+                   "there, fetch the default one with `pensieve model pull`, name one with "
+                   "--model PATH, or take the embedded one with --model tiny"};
   }
   PENSIEVE_TRY(OpenedModel opened, open_model("tiny", accountant));
   opened.by_default = true;
@@ -131,8 +125,9 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
 
 std::string embedded_model_notice() {
   return "No model is installed, so the embedded one answers: Pensieve Tiny, a small demonstration "
-         "model.\nFor real work give it a real one: --model PATH to a GGUF file or an MLX "
-         "directory.";
+         "model.\nFor real work give it a real one: `pensieve model pull`, or --model PATH to a "
+         "GGUF "
+         "file or an MLX directory.";
 }
 
 }  // namespace pensieve::cli

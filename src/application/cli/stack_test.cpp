@@ -58,11 +58,14 @@ TEST_F(Models, SkipNamesTheWayOutWhenThereIsNone) {
   }
 }
 
-TEST_F(Models, ForceSaysThatItCannot) {
-  const auto opened = choose(ModelMode::Force);
-  ASSERT_FALSE(opened);
-  EXPECT_EQ(exit_status(opened.error()), 2);
-  EXPECT_NE(opened.error().message.find("cannot download"), std::string::npos);
+TEST_F(Models, ANameThatIsNotHereSaysHowToGetIt) {
+  for (const std::string& name : {std::string("qwen3-4b-4bit"), std::string("hub:owner/model")}) {
+    const auto opened = choose(ModelMode::Auto, name);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(exit_status(opened.error()), 2);
+    EXPECT_NE(opened.error().message.find("pensieve model pull " + name), std::string::npos)
+        << opened.error().message;
+  }
 }
 
 TEST_F(Models, TheHomeDirectorysModelComesFirst) {

@@ -1,0 +1,37 @@
+// How far a long piece of work is, on standard error: on a terminal one line that changes, with a
+// bar, the speed and the time left; elsewhere a plain line now and then.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace pensieve::cli {
+
+// "[#####.....]  52 %  1.1 of 2.0 GiB  24.3 MiB/s  41 s left", for a line of text. `bytes_per_s` 0:
+// not known yet; `total` 0: not known.
+std::string progress_text(std::uint64_t done, std::uint64_t total, double bytes_per_s);
+
+class DownloadProgress {
+ public:
+  // `terminal`: whether standard error is one that understands "\r".
+  DownloadProgress(std::string what, bool terminal);
+  ~DownloadProgress();
+  DownloadProgress(const DownloadProgress&) = delete;
+  DownloadProgress& operator=(const DownloadProgress&) = delete;
+
+  void tell(std::uint64_t done, std::uint64_t total);
+  void note(const std::string& sentence);  // a line of its own
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void clear();
+  std::string what_;
+  bool terminal_;
+  bool shown_ = false;
+  Clock::time_point begin_, last_told_;
+  std::uint64_t first_ = 0;  // bytes that were there before
+  bool begun_ = false;
+};
+
+}  // namespace pensieve::cli
