@@ -9,6 +9,7 @@
 
 #include "domain/store/internal/digest.h"
 #include "domain/store/internal/file_download.h"
+#include "domain/store/internal/follow.h"
 #include "domain/store/internal/hub.h"
 #include "domain/store/internal/place.h"
 #include "domain/store/names.h"
@@ -171,12 +172,14 @@ Result<Pulled> pull(const Store& store, const PullRequest& request, const PullHo
       return Pulled{.manifest = std::move(manifest), .was_here = true};
     }
   }
+  // Who asks a private network in the first place may be sent around in it.
+  const std::string& from = request.repository.empty() ? request.url : request.hub_url;
   DownloadHooks download{.fetch = hooks.fetch,
                          .wait = hooks.work.wait,
                          .stopped = hooks.work.stopped,
                          .progress = {},
                          .note = hooks.work.note,
-                         .allow_private = request.allow_private,
+                         .allow_private = request.allow_private || is_private_host(from),
                          .sync_every_bytes = hooks.sync_every_bytes};
   PENSIEVE_TRY(const Directory models, open_models(store.models()));
   PENSIEVE_TRY(const ModelLock lock, ModelLock::take(models, request.name, hooks.work));
