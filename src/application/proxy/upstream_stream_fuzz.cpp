@@ -79,7 +79,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   CHECK(run(bytes, 7) == whole);
   // As the body of a refusal.
   for (const int status : {400, 401, 429, 500}) {
-    const Error error = proxy::upstream_status_error({.url = "u", .key = "SECRET"}, status, 3, bytes);
+    const Error error =
+        proxy::upstream_status_error({.url = "u", .key = "SECRET"}, status, 3, bytes);
     CHECK(!error.message.empty() && error.message.find("SECRET") == std::string::npos);
   }
   if (const auto room = proxy::room_for_answer(bytes)) CHECK(*room > 0);
