@@ -129,11 +129,15 @@ def test_a_streamed_input_is_the_whole_one_in_pieces(noise):
 
 
 def test_an_answer_bent_to_fit_max_tokens_says_max_tokens(noise):
-    for n in (80, 120):
-        message = noise.post(user("go", max_tokens=n, temperature=1, seed=n, tools=[BASH],
+    """A random string seldom ends by itself within so few tokens; where it does, it says tool_use."""
+    reasons = []
+    for seed in range(12):
+        message = noise.post(user("go", max_tokens=100, temperature=1, seed=seed, tools=[BASH],
                                   tool_choice={"type": "tool", "name": "Bash"})).json
         assert isinstance(calls(message)[0]["input"]["command"], str)
-        assert message["stop_reason"] == "max_tokens" and message["usage"]["output_tokens"] <= n
+        assert message["usage"]["output_tokens"] <= 100
+        reasons.append(message["stop_reason"])
+    assert set(reasons) <= {"max_tokens", "tool_use"} and reasons.count("max_tokens") >= 6, reasons
 
 
 def test_hostile_schemas_end_in_an_answer_or_a_400(noise):
