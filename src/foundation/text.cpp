@@ -45,12 +45,16 @@ std::size_t sequence(std::string_view s, bool* partial, std::size_t* subpart) {
   return length;
 }
 
-void append_hex(std::string& out, char byte) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto value = static_cast<std::uint8_t>(byte);
+constexpr char kHexDigits[] = "0123456789abcdef";
+
+void append_hex(std::string& out, unsigned char byte) {
+  out += kHexDigits[byte >> 4];
+  out += kHexDigits[byte & 15];
+}
+
+void append_escape(std::string& out, char byte) {
   out += "\\x";
-  out += kHex[value >> 4];
-  out += kHex[value & 15];
+  append_hex(out, static_cast<unsigned char>(byte));
 }
 
 }  // namespace
@@ -109,15 +113,52 @@ std::string printable(std::string_view text, std::size_t limit) {
     // U+0080 to U+009F are control characters too: a terminal takes U+009B for ESC [.
     const bool c1 = n == 2 && c == 0xC2 && static_cast<std::uint8_t>(text[at + 1]) < 0xA0;
     if (c1) {
-      for (const char byte : text.substr(at, 2)) append_hex(out, byte);
+      for (const char byte : text.substr(at, 2)) append_escape(out, byte);
       at += 2;
     } else if (n == 0 || c < 0x20 || c == 0x7F) {
-      append_hex(out, text[at]);
+      append_escape(out, text[at]);
       ++at;
     } else {
       out += text.substr(at, n);
       at += n;
     }
+  }
+  return out;
+}
+
+std::string lower_ascii(std::string_view text) {
+  std::string copy(text);
+  for (char& c : copy) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return copy;
+}
+
+std::string_view trimmed(std::string_view text) {
+  static constexpr std::string_view kBlank = " \t\r\n";
+  const auto begin = text.find_first_not_of(kBlank);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
+}
+
+std::string hex(std::span<const unsigned char> bytes) {
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const unsigned char byte : bytes) append_hex(text, byte);
+  return text;
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 &&
+                        hex_value(text[i + 2]) >= 0;
+    if (!escape) {
+      out += text[i];
+      continue;
+    }
+    out += static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
+    i += 2;
   }
   return out;
 }

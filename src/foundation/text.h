@@ -1,7 +1,8 @@
-// Words about text that several rooms need: UTF-8 checks and cuts.
+// Words about text that several rooms need: UTF-8 checks and cuts, ASCII case, hexadecimal.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,5 +26,24 @@ std::string replace_invalid_utf8(std::string_view bytes);
 // Renders text so that it can stand inside a one-line message: control characters and invalid bytes
 // as \xNN, cut after `limit` bytes with "…".
 std::string printable(std::string_view text, std::size_t limit = 80);
+
+// A copy with A to Z in lower case; every other byte as it is, whatever the locale.
+std::string lower_ascii(std::string_view text);
+
+// Without the spaces, tabs and line ends at both ends.
+std::string_view trimmed(std::string_view text);
+
+// The value of a hexadecimal digit of either case; -1: it is none.
+constexpr int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+// Two lower-case digits a byte.
+std::string hex(std::span<const unsigned char> bytes);
+
+// %41 becomes A (RFC 3986, 2.1); a broken escape stays as it is. The bytes need not be UTF-8.
+std::string percent_decoded(std::string_view text);
 
 }  // namespace pensieve

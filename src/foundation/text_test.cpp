@@ -199,5 +199,29 @@ TEST(Printable, EscapesControlsAndInvalidBytesAndCuts) {
   }
 }
 
+TEST(Ascii, LowerCaseAndTrimming) {
+  EXPECT_EQ(lower_ascii("Content-TYPE: \xC3\x84@[`Zz"), "content-type: \xC3\x84@[`zz");
+  EXPECT_EQ(trimmed(" \t\r\n a b \r\n"), "a b");
+  EXPECT_EQ(trimmed(" \t"), "");
+  EXPECT_EQ(trimmed(""), "");
+}
+
+TEST(Hex, BytesToDigitsAndBack) {
+  EXPECT_EQ(hex(std::array<unsigned char, 4>{0x00, 0x9F, 0xA0, 0xFF}), "009fa0ff");
+  for (int c = -128; c < 128; ++c) {
+    const auto at = std::string_view("0123456789abcdef0123456789ABCDEF").find(static_cast<char>(c));
+    const int expected = c == 0 || at == std::string_view::npos ? -1 : static_cast<int>(at % 16);
+    EXPECT_EQ(hex_value(static_cast<char>(c)), expected) << c;
+  }
+}
+
+TEST(PercentDecoded, LeavesBrokenEscapesAsTheyAre) {
+  EXPECT_EQ(percent_decoded("a%2Fb%c3%A9"), "a/b\xC3\xA9");
+  EXPECT_EQ(percent_decoded("%"), "%");
+  EXPECT_EQ(percent_decoded("%4"), "%4");
+  EXPECT_EQ(percent_decoded("%4g%41"), "%4gA");
+  EXPECT_EQ(percent_decoded("%2541"), "%41") << "once, not twice";
+}
+
 }  // namespace
 }  // namespace pensieve

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "foundation/text.h"
+
 namespace pensieve::cli {
 namespace {
 
@@ -35,20 +37,6 @@ struct Exchange {
   bool refused = false;
   bool stopped = false;
 };
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
-std::string lower(std::string_view text) {
-  std::string copy(text);
-  for (char& c : copy) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return copy;
-}
 
 template <typename T>
 std::optional<T> number_in(std::string_view text) {
@@ -82,13 +70,13 @@ std::string resolved(const std::string& base, const std::string& location) {
 void read_field(Exchange& exchange, std::string_view line) {
   const auto colon = line.find(':');
   if (colon == std::string_view::npos) return;
-  const std::string name = lower(line.substr(0, colon));
+  const std::string name = lower_ascii(line.substr(0, colon));
   const std::string value(trimmed(line.substr(colon + 1)));
   store::FetchHead& head = exchange.head;
   if (name == "content-length") head.content_length = number_in<std::uint64_t>(value);
   if (name == "content-range") head.content_range = value;
-  if (name == "content-type") head.content_type = lower(value);
-  if (name == "content-encoding") head.content_encoding = lower(value);
+  if (name == "content-type") head.content_type = lower_ascii(value);
+  if (name == "content-encoding") head.content_encoding = lower_ascii(value);
   if (name == "etag") head.etag = value;
   if (name == "retry-after") head.retry_after_s = number_in<int>(value).value_or(0);
   if (name == "location") head.redirect_url = resolved(exchange.request.url, value);

@@ -14,6 +14,8 @@
 #include <system_error>
 #include <utility>
 
+#include "foundation/text.h"
+
 namespace pensieve::cli {
 namespace {
 
@@ -174,13 +176,7 @@ Result<std::string> random_hex() {
   std::array<unsigned char, kTokenBytes> bytes{};
   if (getentropy(bytes.data(), bytes.size()) != 0)
     return refused("the random source", "cannot be read");
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += kHex[byte >> 4];
-    text += kHex[byte & 15];
-  }
-  return text;
+  return hex(bytes);
 }
 
 Result<Token> access_token(const std::string& home) {

@@ -1,14 +1,12 @@
 #include "application/cli/options.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
 #include <utility>
 
 #include "application/cli/exit_status.h"
+#include "application/http/message.h"
 
 namespace pensieve::cli {
 namespace {
@@ -389,12 +387,6 @@ const std::vector<std::string>& trace_steps() {
   return kSteps;
 }
 
-bool is_loopback(const std::string& host) {
-  if (host == "localhost" || host == "::1" || host == "[::1]") return true;
-  in_addr address{};  // 127.0.0.0/8, RFC 1122, section 3.2.1.3
-  return inet_pton(AF_INET, host.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
-}
-
 ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   Options options;
   Words words;
@@ -436,7 +428,8 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   if (app.got_subcommand("model")) options.command = model_command(*app.get_subcommand("model"));
   if (app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
-  if (options.command == Command::Serve && !options.allow_remote && !is_loopback(options.host)) {
+  if (options.command == Command::Serve && !options.allow_remote &&
+      !http::is_loopback_host(options.host)) {
     return complaint("--host " + options.host +
                      " can be reached from other machines, which needs --allow-remote");
   }

@@ -102,7 +102,4 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments);
 // The steps `trace --until` knows, in the order of the flow.
 const std::vector<std::string>& trace_steps();
 
-// Whether an address can be reached from this machine alone: localhost, 127.0.0.0/8, ::1.
-bool is_loopback(const std::string& host);
-
 }  // namespace pensieve::cli

@@ -26,6 +26,17 @@ bool eventually(const std::function<bool()>& condition, milliseconds limit = mil
   return true;
 }
 
+// A name that merely begins like a loopback address is somebody else's.
+TEST(Host, LoopbackIsAnAddressNotAPrefix) {
+  EXPECT_FALSE(is_loopback_host("127.evil.com"));
+  EXPECT_FALSE(is_loopback_host("127.0.0.1.example.com"));
+  EXPECT_FALSE(is_loopback_host("127.0.0"));
+  EXPECT_FALSE(is_loopback_host("127.0.0.256"));
+  EXPECT_FALSE(is_loopback_host("localhost.example.com"));
+  EXPECT_FALSE(is_loopback_host(""));
+  EXPECT_TRUE(is_loopback_host("127.255.255.254"));
+}
+
 class ListenerTest : public testing::Test {
  protected:
   void start(const Limits& limits = {}) {

@@ -50,4 +50,8 @@ struct Response {
 
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 
+// Whether a host can be reached from this machine alone: localhost (RFC 6761, 6.3), 127.0.0.0/8
+// (RFC 1122, 3.2.1.3), ::1 with or without brackets.
+bool is_loopback_host(std::string_view host);
+
 }  // namespace pensieve::http

@@ -11,6 +11,7 @@
 #include "foundation/log.h"
 #include "foundation/text.h"
 
+#include "application/http/message.h"
 #include "application/proxy/internal/transfers.h"
 #include "application/proxy/internal/upstream_answer.h"
 #include "application/proxy/internal/upstream_request.h"
@@ -33,14 +34,9 @@ struct UrlParts {
   std::string scheme, host, user, query, fragment, path;
 };
 
-// No proxy can reach what only this machine can (RFC 6761, 6.3; RFC 1122, 3.2.1.3).
-bool is_loopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
-}
-
 struct Base {
   std::string url;
-  bool loopback = false;
+  bool loopback = false;  // which no proxy can reach
 };
 
 // "http://host:8000" -> "http://host:8000/v1"; a path that is there is kept.
@@ -79,7 +75,7 @@ Result<Base> base_of(const std::string& url) {
   std::string base = url;
   while (base.ends_with('/')) base.pop_back();
   if (parts.path.empty() || parts.path == "/") base += "/v1";
-  return Base{.url = std::move(base), .loopback = is_loopback(parts.host)};
+  return Base{.url = std::move(base), .loopback = http::is_loopback_host(parts.host)};
 }
 
 // Visible ASCII, as a header's value takes it (RFC 9110, 5.5).

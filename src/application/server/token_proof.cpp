@@ -7,6 +7,7 @@
 #include <array>
 
 #include "foundation/check.h"
+#include "foundation/text.h"
 
 namespace pensieve::server {
 namespace {
@@ -41,14 +42,7 @@ std::string token_proof(std::string_view token, int port, std::string_view chall
              mac.data(),
              &length) != nullptr);
   CHECK(length == mac.size());
-
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : mac) {
-    text += kHex[byte >> 4];
-    text += kHex[byte & 15];
-  }
-  return text;
+  return hex(mac);
 }
 
 }  // namespace pensieve::server

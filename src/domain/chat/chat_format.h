@@ -91,6 +91,10 @@ struct CallSyntax {
   std::array<std::string_view, 2> tags;
 };
 
+// Claude Code's first system block may be this header; it differs from session to session, so that
+// no prompt shows it.
+inline constexpr std::string_view kBillingHeader = "x-anthropic-billing-header:";
+
 // The tools that the prompt shows: in the list, or where a tool_reference names one. Those that run
 // on another server are not among them. In the order of the request; they live as long as it.
 std::vector<const api::Tool*> callable_tools(const api::MessagesRequest& request);

@@ -470,10 +470,8 @@ TEST_F(MlxDirectory, ReadsTheNeighboursOfTheConfig) {
       {"config.json", ""},
   };
   for (const auto& [name, text] : broken) {
-    const std::string kept = [&] {
-      std::ifstream file(path_ + "/model/" + name);
-      return std::string(std::istreambuf_iterator<char>(file), {});
-    }();
+    std::ifstream file(path_ + "/model/" + name);
+    const std::string kept(std::istreambuf_iterator<char>(file), {});
     write("model/" + name, text);
     auto refused = open();
     ASSERT_FALSE(refused) << name << ": " << text;

@@ -11,10 +11,10 @@
 #include <system_error>
 #include <utility>
 
+#include "foundation/directory.h"
 #include "foundation/text.h"
 
 #include "domain/store/internal/digest.h"
-#include "domain/store/internal/directory.h"
 #include "domain/store/internal/file_download.h"
 #include "domain/store/internal/manifest.h"
 #include "domain/store/internal/place.h"

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "foundation/log.h"
+#include "foundation/text.h"
 
 namespace pensieve::proxy {
 namespace {
@@ -90,12 +91,6 @@ bool starts_with_ignoring_case(std::string_view text, std::string_view lower_pre
   return std::equal(lower_prefix.begin(), lower_prefix.end(), text.begin(), [](char a, char b) {
     return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
   });
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
 }
 
 // Seconds; a date, the other form (RFC 9110, 10.2.3), reads as none.

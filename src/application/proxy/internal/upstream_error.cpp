@@ -53,14 +53,6 @@ std::string said(const UpstreamName& upstream, const std::string& sentence) {
   return ": " + printable(without_key(sentence, upstream.key), kMaxSentence);
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return out;
-}
-
 // Every whole number of a sentence, with the place behind it.
 struct Number {
   std::int64_t value = 0;
@@ -106,7 +98,7 @@ std::int64_t number_near(std::string_view text,
 // The sentences of OpenAI, vLLM, SGLang and llama-cpp-python, as the test has them; llama.cpp's has
 // its numbers in fields. Ours is the one of Anthropic's API.
 std::optional<WindowComplaint> window_complaint(std::string_view sentence) {
-  const std::string text = lower(sentence);
+  const std::string text = lower_ascii(sentence);
   const auto numbers = numbers_in(text);
   if (text.starts_with("prompt is too long: ") && numbers.size() >= 2) {
     return WindowComplaint{.window = numbers[1].value, .prompt = numbers[0].value};

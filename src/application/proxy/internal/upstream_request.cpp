@@ -5,13 +5,14 @@
 #include <cstdint>
 #include <limits>
 #include <map>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include "foundation/json.h"
+#include "foundation/text.h"
 
 #include "domain/api/fields.h"
+#include "domain/chat/chat_format.h"
 
 #include "application/proxy/openai_request.h"
 
@@ -21,24 +22,10 @@ namespace {
 using api::BlockKind;
 using api::ContentBlock;
 
-constexpr std::string_view kBillingHeader = "x-anthropic-billing-header:";
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
-}
-
 void add_paragraph(std::string& out, std::string_view text) {
-  if (is_blank(text)) return;
+  if (trimmed(text).empty()) return;
   if (!out.empty()) out += "\n\n";
   out += text;
-}
-
-bool runs_elsewhere(const api::Tool& tool) {
-  for (const std::string_view prefix :
-       {"web_search_", "web_fetch_", "code_execution_", "tool_search_tool_", "mcp_toolset"}) {
-    if (tool.type.starts_with(prefix)) return true;
-  }
-  return false;
 }
 
 // A block in words.
@@ -79,7 +66,7 @@ class Messages {
     std::string system;
     for (std::size_t i = 0; i < request.system.size(); ++i) {
       const std::string& text = request.system[i].text;
-      if (i == 0 && text.starts_with(kBillingHeader)) continue;
+      if (i == 0 && text.starts_with(chat::kBillingHeader)) continue;
       add_paragraph(system, text);
     }
     if (!system.empty()) list_.push_back(message("system", std::move(system)));
@@ -87,7 +74,6 @@ class Messages {
   }
 
   Json list() && { return std::move(list_); }
-  const std::set<std::string>& referenced_tools() const { return referenced_; }
 
  private:
   void take(const api::InputMessage& turn) {
@@ -130,7 +116,6 @@ class Messages {
     std::string text = result.is_error ? "Error: " : "";
     bool first = true;
     for (const ContentBlock& block : result.content) {
-      if (block.kind == BlockKind::ToolReference) referenced_.insert(block.name);
       if (can_be_shown(block)) {
         seen.push_back(image_part(block));
         continue;
@@ -155,7 +140,7 @@ class Messages {
         continue;
       }
       const std::string words = text_of(*block);
-      if (is_blank(words)) continue;
+      if (trimmed(words).empty()) continue;
       if (plain) {
         add_paragraph(text, words);
       } else {
@@ -189,7 +174,6 @@ class Messages {
 
   Json list_ = Json::array();
   std::map<std::string, int> calls_;  // ids of the last assistant turn's calls, in order
-  std::set<std::string> referenced_;
 };
 
 Json tool_json(const api::Tool& tool) {
@@ -215,14 +199,9 @@ Json tool_choice_json(const api::ToolChoice& choice) {
   return "auto";
 }
 
-void add_tools(Json& body,
-               const api::MessagesRequest& request,
-               const std::set<std::string>& referenced) {
+void add_tools(Json& body, const api::MessagesRequest& request) {
   Json tools = Json::array();
-  for (const api::Tool& tool : request.tools) {
-    if (runs_elsewhere(tool) || (tool.defer_loading && !referenced.contains(tool.name))) continue;
-    tools.push_back(tool_json(tool));
-  }
+  for (const api::Tool* tool : chat::callable_tools(request)) tools.push_back(tool_json(*tool));
   if (tools.empty()) return;
   body["tools"] = std::move(tools);
   if (request.tool_choice.kind != api::ToolChoice::Kind::Auto) {
@@ -263,10 +242,8 @@ void add_common(Json& body, const api::MessagesRequest& request, int max_tokens)
 }  // namespace
 
 std::string chat_body(const api::MessagesRequest& request, std::string_view model, int max_tokens) {
-  Messages messages(request);
-  const std::set<std::string> referenced = messages.referenced_tools();
-  Json body{{"model", model}, {"messages", std::move(messages).list()}};
-  add_tools(body, request, referenced);
+  Json body{{"model", model}, {"messages", Messages(request).list()}};
+  add_tools(body, request);
   if (!request.output_schema_json.empty()) add_response_format(body, request.output_schema_json);
   add_common(body, request, max_tokens);
   if (request.top_logprobs) {

@@ -7,20 +7,13 @@
 #include <cctype>
 
 #include "foundation/check.h"
+#include "foundation/text.h"
 
 namespace pensieve::server {
 namespace {
 
 constexpr std::array<std::string_view, 3> kLoopbackNames{"localhost", "127.0.0.1", "[::1]"};
 constexpr int kHttpPort = 80;
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
 
 bool has_port(std::string_view host) {
   const auto colon = host.rfind(':');
@@ -39,8 +32,8 @@ HostPolicy::HostPolicy(std::string_view bind_host,
                        const std::vector<std::string>& extra) {
   const std::string suffix = ":" + std::to_string(port);
   const auto add = [&](std::string_view name, bool bare) {
-    allowed_.push_back(lower(name) + suffix);
-    if (bare || port == kHttpPort) allowed_.push_back(lower(name));
+    allowed_.push_back(lower_ascii(name) + suffix);
+    if (bare || port == kHttpPort) allowed_.push_back(lower_ascii(name));
   };
   for (const std::string_view name : kLoopbackNames) add(name, false);
   // The address itself, when it is one: clients that reach it use it as the name.
@@ -51,7 +44,7 @@ HostPolicy::HostPolicy(std::string_view bind_host,
   }
   for (const std::string& name : extra) {
     if (has_port(name)) {
-      allowed_.push_back(lower(name));
+      allowed_.push_back(lower_ascii(name));
     } else {
       add(name, true);  // behind a proxy the port is the proxy's, often left out
     }
@@ -59,7 +52,7 @@ HostPolicy::HostPolicy(std::string_view bind_host,
 }
 
 bool HostPolicy::allows(std::string_view host) const {
-  return holds(allowed_, lower(host));
+  return holds(allowed_, lower_ascii(host));
 }
 
 OriginPolicy::OriginPolicy(int port, const std::vector<std::string>& extra) {

@@ -13,28 +13,6 @@
 namespace pensieve::server {
 namespace {
 
-// Percent-decodes a path segment (RFC 3986, 2.1); a broken escape stays as it is. For comparing.
-std::string decoded(std::string_view text) {
-  const auto hex = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool escape =
-        text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0;
-    if (!escape) {
-      out += text[i];
-      continue;
-    }
-    out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
-    i += 2;
-  }
-  return out;
-}
-
 api::ModelInfo model_of(const ServerInfo& info) {
   return {.id = info.model_id,
           .display_name = info.display_name,
@@ -97,7 +75,7 @@ http::Reply get_models(Call& call) {
 
 http::Reply get_model(Call& call) {
   const api::ModelInfo model = model_of(call.context.info);
-  const std::string id = decoded(call.rest);
+  const std::string id = percent_decoded(call.rest);
   if (id != model.id) {
     return make_error(call.context,
                       {.kind = ErrorKind::NotFound, .message = "model: " + printable(id)},

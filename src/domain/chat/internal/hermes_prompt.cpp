@@ -22,9 +22,6 @@ namespace {
 using api::BlockKind;
 using api::ContentBlock;
 
-// Billing data that Claude Code puts first and that differs from session to session.
-constexpr std::string_view kBillingHeader = "x-anthropic-billing-header:";
-
 constexpr std::array<std::string_view, 6> kTags = {
     kCallOpen, kCallClose, "<tool_response>", "</tool_response>", kThinkOpen, kThinkClose};
 

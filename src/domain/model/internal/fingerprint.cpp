@@ -5,6 +5,7 @@
 #include <array>
 
 #include "foundation/check.h"
+#include "foundation/text.h"
 
 #include "domain/model/internal/cursor.h"
 #include "domain/model/internal/opened_model.h"
@@ -65,13 +66,7 @@ std::string Fingerprint::hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned size = 0;
   CHECK(EVP_DigestFinal_ex(state_->context, digest.data(), &size) == 1);
-  std::string text;
-  for (unsigned i = 0; i < size; ++i) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    text += kDigits[digest[i] >> 4];
-    text += kDigits[digest[i] & 15];
-  }
-  return text;
+  return pensieve::hex(std::span(digest).first(size));
 }
 
 }  // namespace pensieve::model

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "foundation/check.h"
+#include "foundation/text.h"
 
 namespace pensieve::store {
 namespace {
@@ -22,17 +23,11 @@ Context begin(const EVP_MD* algorithm) {
   return context;
 }
 
-std::string hex(EVP_MD_CTX* context) {
+std::string finished(EVP_MD_CTX* context) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> bytes{};
   unsigned n = 0;
   CHECK(EVP_DigestFinal_ex(context, bytes.data(), &n) == 1);
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (unsigned i = 0; i < n; ++i) {
-    text += kHex[bytes[i] >> 4];
-    text += kHex[bytes[i] & 15];
-  }
-  return text;
+  return hex(std::span(bytes).first(n));
 }
 
 }  // namespace
@@ -61,8 +56,8 @@ void Digest::update(std::span<const std::byte> bytes) {
 }
 
 Digest::Value Digest::finish() {
-  Value value{.sha256 = hex(state_->sha256.get()), .git_blob = {}};
-  if (state_->git_blob) value.git_blob = hex(state_->git_blob.get());
+  Value value{.sha256 = finished(state_->sha256.get()), .git_blob = {}};
+  if (state_->git_blob) value.git_blob = finished(state_->git_blob.get());
   return value;
 }
 

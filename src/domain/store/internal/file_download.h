@@ -8,10 +8,10 @@
 #include <optional>
 #include <string>
 
+#include "foundation/directory.h"
 #include "foundation/result.h"
 
 #include "domain/store/fetch.h"
-#include "domain/store/internal/directory.h"
 
 namespace pensieve::store {
 

@@ -18,17 +18,9 @@ bool is_redirect(const FetchHead& head) {
   return status && !head.redirect_url.empty();
 }
 
-std::string lower(std::string_view text) {
-  std::string copy(text);
-  for (char& c : copy) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return copy;
-}
-
 // The host of a URL, lower-case, without user, port and brackets.
 std::string host_of(std::string_view url) {
-  const std::string origin = lower(origin_of(url));
+  const std::string origin = lower_ascii(origin_of(url));
   std::string_view host = origin;
   if (const auto at = host.find("://"); at != std::string_view::npos) host.remove_prefix(at + 3);
   if (const auto at = host.rfind('@'); at != std::string_view::npos) host.remove_prefix(at + 1);
@@ -120,11 +112,11 @@ Result<FetchOutcome> follow(const Fetch& fetch,
     if (hops == kMostRedirects) {
       return refused(request.url, "redirects more than ten times");
     }
-    const std::string scheme = lower(next.substr(0, next.find("://")));
+    const std::string scheme = lower_ascii(next.substr(0, next.find("://")));
     if (scheme != "https" && scheme != "http") {
       return refused(request.url, "redirects to something that is neither https nor http");
     }
-    if (scheme == "http" && lower(request.url).starts_with("https:")) {
+    if (scheme == "http" && lower_ascii(request.url).starts_with("https:")) {
       return refused(request.url, "redirects from https to http, which nobody should follow");
     }
     if (!allow_private && is_private_host(next)) {
@@ -132,7 +124,7 @@ Result<FetchOutcome> follow(const Fetch& fetch,
           request.url,
           "redirects to " + printable(origin_of(next), 200) + ", an address of a private network");
     }
-    if (lower(origin_of(next)) != lower(origin_of(request.url))) request.bearer.clear();
+    if (lower_ascii(origin_of(next)) != lower_ascii(origin_of(request.url))) request.bearer.clear();
     request.url = next;
   }
 }

@@ -4,9 +4,9 @@
 
 #include <string>
 
+#include "foundation/directory.h"
 #include "foundation/result.h"
 
-#include "domain/store/internal/directory.h"
 #include "domain/store/store.h"
 
 namespace pensieve::store {

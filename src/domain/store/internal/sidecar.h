@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "domain/store/internal/directory.h"
+#include "foundation/directory.h"
 
 namespace pensieve::store {
 

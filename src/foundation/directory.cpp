@@ -1,4 +1,4 @@
-#include "domain/store/internal/directory.h"
+#include "foundation/directory.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <system_error>
 
-namespace pensieve::store {
+namespace pensieve {
 
 Handle::~Handle() {
   if (descriptor_ >= 0) close(descriptor_);
@@ -162,4 +162,4 @@ Result<void> sync_file(const Handle& file, const std::string& path) {
   return {};
 }
 
-}  // namespace pensieve::store
+}  // namespace pensieve

@@ -1,5 +1,5 @@
-// Files inside one directory, by name, relative to its handle; no link is followed. What a store
-// needs to be durable: write, sync, rename, sync the directory. Names come checked.
+// Files inside one directory, by name, relative to its handle; no link is followed. What is needed
+// to be durable: write, sync, rename, sync the directory. Names come checked. Any thread.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 #include "foundation/result.h"
 
-namespace pensieve::store {
+namespace pensieve {
 
 // An open file or directory; closes it.
 class Handle {
@@ -87,4 +87,4 @@ std::optional<std::size_t> read_some(const Handle& file, std::span<std::byte> bu
 // A failure is final for what was written (RELIABILITY, 4.5): the system may have dropped it.
 Result<void> sync_file(const Handle& file, const std::string& path);
 
-}  // namespace pensieve::store
+}  // namespace pensieve
