@@ -294,5 +294,23 @@ TEST(AnswerGrammars, ConstrainWhatTheRequestAsksFor) {
   EXPECT_TRUE(grammars().of(json)->completes);
 }
 
+TEST(AnswerGrammars, AnOutputSchemaBesideToolsIsForTheTextThatCallsNone) {
+  auto request = with_tools(Kind::Auto);
+  request.output_schema_json = R"({"type":"boolean"})";
+  const auto both = grammars().of(request);
+  EXPECT_EQ(both->mode, chat::ReplyMode::ConstrainedCalls);
+  EXPECT_TRUE(both->completes);
+  EXPECT_TRUE(grammar::Matcher(both->grammar).accept_bytes("true"));
+  EXPECT_TRUE(grammar::Matcher(both->grammar).accept_bytes("<tool_call>"));
+  EXPECT_FALSE(grammar::Matcher(both->grammar).accept_bytes("Well"));
+  EXPECT_NE(both->grammar, grammars().of(with_tools(Kind::Auto))->grammar);
+
+  request.tool_choice.kind = Kind::Any;
+  EXPECT_FALSE(grammar::Matcher(grammars().of(request)->grammar).accept_bytes("true"))
+      << "a call is asked for";
+  request.tool_choice.kind = Kind::None;
+  EXPECT_FALSE(grammar::Matcher(grammars().of(request)->grammar).accept_bytes("<tool_call>"));
+}
+
 }  // namespace
 }  // namespace pensieve::claude

@@ -63,6 +63,18 @@ TEST(Calls, RequiredAnswersAreCallsFromTheFirstByte) {
   EXPECT_FALSE(takes(grammar, call("get_all", "{}") + "\n")) << "another must follow now";
 }
 
+TEST(Calls, WithASchemaForTextTheAnswerIsCallsOrOneValue) {
+  const auto grammar = calls({.text_schema_json = R"({"enum": ["<tool", {"a": 1}]})"});
+  EXPECT_TRUE(takes(grammar, "\"<tool\""));
+  EXPECT_TRUE(takes(grammar, R"({"a": 1})"));
+  EXPECT_TRUE(takes(grammar, call("get_all", "{}") + "\n" + call("get", R"({"id": 1})")));
+  EXPECT_FALSE(takes(grammar, ""));
+  EXPECT_FALSE(begins(grammar, "Sure"));
+  EXPECT_FALSE(begins(grammar, R"({"a": 1} )"));
+  EXPECT_FALSE(begins(grammar, "\"<tool\"" + call("get_all", "{}"))) << "one or the other";
+  EXPECT_FALSE(begins(grammar, call("get_all", "{}") + "\n{"));
+}
+
 TEST(Calls, OnlyOneIsFollowedByNothing) {
   for (const bool required : {false, true}) {
     const auto grammar = calls({.required = required, .only_one = true});

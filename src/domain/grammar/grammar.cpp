@@ -19,6 +19,7 @@ using internal::CompiledGrammar;
 using internal::Literals;
 using internal::NodeId;
 using internal::Program;
+using internal::SchemaCompiler;
 using internal::Threads;
 
 namespace {
@@ -32,49 +33,72 @@ void log_widened(const Program& program) {
   log_info("grammar: what a schema says is not kept in full: " + list);
 }
 
+internal::RuleId add_rule(Program& program, internal::Rule rule) {
+  program.rules.push_back(std::move(rule));
+  return static_cast<internal::RuleId>(program.rules.size() - 1);
+}
+
+internal::Rule end_rule() {
+  return {.body = internal::EndRule{}, .shortest = 0, .longest = 0};
+}
+
+// Where nothing fits a schema because its oneOf takes what it takes more than once, once is read as
+// at least once.
+template <typename Fill>
+std::shared_ptr<const Grammar> compiled_from(std::shared_ptr<const Vocabulary> vocabulary,
+                                             const Fill& fill) {
+  Program program;
+  for (const bool strict : {true, false}) {
+    program = {};
+    SchemaCompiler compiler(program, strict);
+    fill(program, compiler);
+    if (compiler.finish()) break;
+  }
+  log_widened(program);
+  return std::make_shared<CompiledGrammar>(std::move(program), std::move(vocabulary));
+}
+
 }  // namespace
 
 std::shared_ptr<const Grammar> compile_json(std::string_view schema_json,
                                             std::shared_ptr<const Vocabulary> vocabulary) {
-  Program program;
-  internal::SchemaCompiler compiler(program);
-  program.root_node = compiler.add(schema_json, false);
-  program.rules.push_back({.body = internal::EndRule{}, .shortest = 0, .longest = 0});
-  program.root_rule = static_cast<internal::RuleId>(program.rules.size() - 1);
-  compiler.finish();
-  log_widened(program);
-  return std::make_shared<CompiledGrammar>(std::move(program), std::move(vocabulary));
+  return compiled_from(std::move(vocabulary), [&](Program& program, SchemaCompiler& compiler) {
+    program.root_node = compiler.add(schema_json, false);
+    program.end_rule = add_rule(program, end_rule());
+  });
 }
 
 std::shared_ptr<const Grammar> compile_calls(const CallSyntax& syntax,
                                              std::span<const Tool> tools,
                                              const CallRules& rules,
                                              std::shared_ptr<const Vocabulary> vocabulary) {
-  CHECK(!rules.required || !tools.empty());
-  Program program;
-  internal::SchemaCompiler compiler(program);
-  CallsRule calls{.close = syntax.close,
-                  .between = syntax.between,
-                  .required = rules.required,
-                  .only_one = rules.only_one};
-  if (!tools.empty()) calls.open = syntax.open;
-  std::vector<std::string> heads;
-  std::vector<NodeId> arguments;
-  std::set<std::string_view> names;
-  for (const auto& tool : tools) {
-    if (!names.insert(tool.name).second) continue;
-    heads.push_back(syntax.before_name + internal::escaped(tool.name) + syntax.before_arguments);
-    arguments.push_back(compiler.add(tool.schema_json, true));
-  }
-  calls.heads = Literals(std::move(heads));
-  for (std::uint32_t i = 0; i < calls.heads.all().high; ++i)
-    calls.arguments.push_back(arguments[calls.heads.original(i)]);
-  calls.failure = internal::border_lengths(calls.open);
-  program.rules.push_back({.body = std::move(calls)});
-  program.root_rule = static_cast<internal::RuleId>(program.rules.size() - 1);
-  compiler.finish();
-  log_widened(program);
-  return std::make_shared<CompiledGrammar>(std::move(program), std::move(vocabulary));
+  const bool has_schema = !rules.text_schema_json.empty();
+  CHECK(!tools.empty() || !(rules.required || has_schema));
+  CHECK(!rules.required || !has_schema);
+  return compiled_from(std::move(vocabulary), [&](Program& program, SchemaCompiler& compiler) {
+    CallsRule calls{.close = syntax.close,
+                    .between = syntax.between,
+                    .required = rules.required || has_schema,
+                    .only_one = rules.only_one};
+    if (!tools.empty()) calls.open = syntax.open;
+    std::vector<std::string> heads;
+    std::vector<NodeId> arguments;
+    std::set<std::string_view> names;
+    for (const auto& tool : tools) {
+      if (!names.insert(tool.name).second) continue;
+      heads.push_back(syntax.before_name + internal::escaped(tool.name) + syntax.before_arguments);
+      arguments.push_back(compiler.add(tool.schema_json, true));
+    }
+    calls.heads = Literals(std::move(heads));
+    for (std::uint32_t i = 0; i < calls.heads.all().high; ++i)
+      calls.arguments.push_back(arguments[calls.heads.original(i)]);
+    calls.failure = internal::border_lengths(calls.open);
+    if (has_schema) {
+      program.root_node = compiler.add(rules.text_schema_json, false);
+      program.end_rule = add_rule(program, end_rule());
+    }
+    program.calls_rule = add_rule(program, {.body = std::move(calls)});
+  });
 }
 
 struct Matcher::State {

@@ -52,6 +52,8 @@ struct CallRules {
   bool required =
       false;  // the answer is calls, from its first byte; otherwise free text comes first
   bool only_one = false;  // nothing may follow the first call
+  // Not empty: the answer is calls alone, or one JSON value that fits this schema.
+  std::string text_schema_json = {};
 };
 
 // A compiled grammar. Immutable to its users; holds caches that its matchers fill (16 MiB at most),
@@ -67,7 +69,8 @@ std::shared_ptr<const Grammar> compile_json(std::string_view schema_json,
                                             std::shared_ptr<const Vocabulary> vocabulary);
 
 // Free text with tool calls in it, or calls alone. With no tools and !required everything is
-// allowed. REQUIRES: at least one tool if required. Any thread.
+// allowed. REQUIRES: at least one tool if required or with a schema, and not both of these. Any
+// thread.
 std::shared_ptr<const Grammar> compile_calls(const CallSyntax& syntax,
                                              std::span<const Tool> tools,
                                              const CallRules& rules,

@@ -365,6 +365,40 @@ TEST(Keywords, Combinations) {
         {R"({"k": "x"})", "{}"}}});
 }
 
+// A value that two options take fits neither; where that leaves nothing, either will do.
+TEST(Keywords, OneOfWhoseOptionsOverlap) {
+  check(
+      {{R"({"oneOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "array", "items": {"type": "string"}}]})",
+        {"[1]", "[\"a\", \"b\"]"},
+        {"[]", "[1, \"a\"]"}},
+       {R"({"oneOf": [{"type": "integer", "minimum": 0}, {"type": "integer", "maximum": 10}]})",
+        {"-1", "11"},
+        {"0", "5", "10"}},
+       {R"({"oneOf": [{"type": "integer"}, {"enum": [1, 2, 5, "a"]}]})",
+        {"0", "3", "4", "6", "\"a\""},
+        {"1", "2", "5", "\"b\""}},
+       {R"({"oneOf": [{"type": "string", "maxLength": 3}, {"type": "string", "minLength": 2}]})",
+        {"\"\"", "\"a\"", "\"abcd\""},
+        {"\"ab\"", "\"abc\""}},
+       {R"({"oneOf": [{"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "b$"}]})",
+        {"\"a\"", "\"b\"", "\"ac\""},
+        {"\"ab\"", "\"c\"", "\"\""}},
+       {R"({"oneOf": [{"type": "string", "pattern": "^[a-c]{2,4}$"}, {"type": "string"}]})",
+        {"\"\"", "\"a\"", "\"abcab\"", "\"xy\""},
+        {"\"ab\"", "\"abca\""}},
+       {R"({"oneOf": [{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}], "properties": {"a": {}, "b": {}}})",
+        {R"({"a": "x"})", R"({"b": "x"})", R"({"a": "x", "b": 1})"},
+        {"{}", R"({"a": "x", "b": "y"})"}},
+       {R"({"oneOf": [{"type": "string"}, {"$ref": "#/$defs/short"}], "$defs": {"short": {"type": "string", "maxLength": 1}}})",
+        {"\"ab\""},
+        {"\"a\"", "\"\""}},
+       {R"({"type": "string", "not": {"pattern": "^a"}})", {"\"\"", "\"ba\""}, {"\"a\"", "\"ab\""}},
+       {R"({"type": "integer", "not": {"enum": [1, 3]}})", {"0", "2", "4"}, {"1", "3"}},
+       {R"({"oneOf": [{"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}, {"type": "object", "properties": {"a": {"const": 1}, "b": {}}, "required": ["a"]}]})",
+        {R"({"a": 1})", R"({"a": 1, "b": 0})"},
+        {R"({"a": 2})", "{}"}}});
+}
+
 TEST(Keywords, References) {
   check(
       {{R"({"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer"}}})", {"1"}, {"\"a\""}},

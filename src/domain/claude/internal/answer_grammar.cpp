@@ -62,12 +62,16 @@ Result<AnswerGrammar> AnswerGrammars::of(const api::MessagesRequest& request) {
         .completes = true};
   }
 
+  const bool required =
+      request.tool_choice.kind == Kind::Any || request.tool_choice.kind == Kind::Tool;
   const grammar::CallRules rules{
-      .required = request.tool_choice.kind == Kind::Any || request.tool_choice.kind == Kind::Tool,
+      .required = required,
       .only_one =
-          request.tool_choice.disable_parallel_tool_use || request.tool_choice.kind == Kind::Tool};
+          request.tool_choice.disable_parallel_tool_use || request.tool_choice.kind == Kind::Tool,
+      .text_schema_json = required ? std::string() : request.output_schema_json};
   std::string key = rules.required ? "calls " : "text and calls ";
   key += rules.only_one ? "1 " : "n ";
+  append(key, rules.text_schema_json);
   std::vector<grammar::Tool> tools;
   for (const api::Tool* tool : callable) {
     append(key, tool->name);
@@ -78,7 +82,7 @@ Result<AnswerGrammar> AnswerGrammars::of(const api::MessagesRequest& request) {
       .grammar = kept(std::move(key),
                       [&] { return grammar::compile_calls(syntax_, tools, rules, vocabulary_); }),
       .mode = chat::ReplyMode::ConstrainedCalls,
-      .completes = rules.required};
+      .completes = rules.required || !rules.text_schema_json.empty()};
 }
 
 // Compiles outside of the lock; of two that compile the same at once, the first to end stays.

@@ -11,7 +11,6 @@ namespace {
 constexpr std::size_t kMaxAlternatives = 512, kMaxProducts = 48;
 constexpr int kMaxBranches = 4'000;
 constexpr std::size_t kMaxChoices = 64;
-constexpr int kMaxNesting = 32;
 
 // Numbers for what made() makes of one place.
 constexpr int kOneOf = 0, kDependent = 2'000'000;
@@ -60,13 +59,6 @@ std::vector<const Json*> listed_values(const Schema& schema) {
   if (const auto* list = schema.get("enum"); list != nullptr && list->is_array())
     for (const auto& value : *list) values.push_back(&value);
   return values;
-}
-
-Json type_schema(unsigned types) {
-  if (types == 0) return Json(false);
-  Json out = Json::object();
-  out["type"] = type_names(types);
-  return out;
 }
 
 }  // namespace
@@ -195,7 +187,7 @@ bool AlternativeFinder::apply(const std::string& keyword,
   } else if (keyword == "oneOf" && argument.is_array() && !argument.empty()) {
     choose(one_of(schema, argument));
   } else if (keyword == "not") {
-    if (const Json* opposite = negation(argument)) {
+    if (const Json* opposite = negation(argument, Cover::All)) {
       branch.todo.push_back(sub(*opposite));
     } else {
       widened_.insert(keyword);
@@ -204,7 +196,7 @@ bool AlternativeFinder::apply(const std::string& keyword,
     const Json* then = schema.get("then");
     const Json* otherwise = schema.get("else");
     if (then == nullptr && otherwise == nullptr) return true;
-    const Json* opposite = negation(argument);
+    const Json* opposite = negation(argument, Cover::All);
     if (opposite == nullptr) widened_.insert(keyword);
     Choice choice;
     choice.options.push_back({sub(argument)});
@@ -283,7 +275,12 @@ AlternativeFinder::Choice AlternativeFinder::one_of(const Schema& owner, const J
           taken_by_another = true;
         }
       } else if (!apart(option, other, owner)) {
-        widened_.insert("oneOf");
+        const Json* opposite = strict_ ? negation(*other.json, Cover::Part) : nullptr;
+        if (opposite) {
+          parts.push_back({.json = opposite, .document = owner.document});
+        } else {
+          widened_.insert("oneOf");
+        }
       }
     }
     if (taken_by_another) continue;
@@ -377,58 +374,13 @@ bool AlternativeFinder::apart(const Schema& from, const Schema& other, const Sch
   return false;
 }
 
-const Json* AlternativeFinder::negation(const Json& schema) {
-  const auto [at, fresh] = negations_.try_emplace(&schema, nullptr);
+const Json* AlternativeFinder::negation(const Json& schema, Cover cover) {
+  const auto [at, fresh] = negations_.try_emplace({&schema, cover}, nullptr);
   if (fresh) {
-    Json opposite = negated(schema, 0);
-    if (!opposite.is_null()) at->second = &made_.emplace_back(std::move(opposite));
+    auto opposite = negation_of(schema, cover, cache_, budget_);
+    if (opposite) at->second = &made_.emplace_back(*std::move(opposite));
   }
   return at->second;
-}
-
-// Null if it cannot be said.
-Json AlternativeFinder::negated(const Json& schema, int nesting) {
-  if (schema.is_boolean()) return Json(!schema.get<bool>());
-  if (!schema.is_object() || nesting > kMaxNesting) return nullptr;
-  // Not (a and b) is (not a) or (not b): an option for each keyword.
-  Json options = Json::array();
-  for (const auto& [keyword, argument] : schema.items()) {
-    if (is_annotation(keyword)) continue;
-    if (keyword == "type") {
-      options.push_back(type_schema(kAnyType & ~types_named(argument)));
-    } else if (keyword == "const") {
-      options.push_back(Json{{kNotAmong, Json::array({argument})}});
-    } else if (keyword == "enum" && argument.is_array()) {
-      options.push_back(Json{{kNotAmong, argument}});
-    } else if (keyword == "required" && argument.is_array()) {
-      for (const auto& name : argument)
-        options.push_back(Json{{"type", "object"}, {kForbid, Json::array({name})}});
-    } else if (keyword == "properties" && argument.is_object()) {
-      for (const auto& [name, value] : argument.items()) {
-        Json opposite = negated(value, nesting + 1);
-        if (opposite.is_null()) return nullptr;
-        options.push_back(Json{{"type", "object"},
-                               {kOpen, true},
-                               {"properties", Json{{name, std::move(opposite)}}},
-                               {"required", Json::array({name})}});
-      }
-    } else if (keyword == "not") {
-      options.push_back(argument);
-    } else if ((keyword == "anyOf" || keyword == "allOf") && argument.is_array()) {
-      Json parts = Json::array();
-      for (const auto& part : argument) {
-        Json opposite = negated(part, nesting + 1);
-        if (opposite.is_null()) return nullptr;
-        parts.push_back(std::move(opposite));
-      }
-      options.push_back(Json{{keyword == "anyOf" ? "allOf" : "anyOf", std::move(parts)}});
-    } else {
-      return nullptr;
-    }
-  }
-  if (options.empty()) return Json(false);
-  if (options.size() == 1) return options[0];
-  return Json{{"anyOf", std::move(options)}};
 }
 
 }  // namespace pensieve::grammar::internal

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "domain/grammar/internal/budget.h"
+#include "domain/grammar/internal/negation.h"
 #include "domain/grammar/internal/schema.h"
 
 namespace pensieve::grammar::internal {
@@ -24,8 +25,9 @@ struct Alternative {
 
 class AlternativeFinder {
  public:
-  AlternativeFinder(SchemaCache& cache, Budget& budget, std::set<std::string>& widened)
-      : cache_(cache), budget_(budget), widened_(widened) {}
+  // `strict`: of each option of a oneOf only what no other option takes, were nothing left of it.
+  AlternativeFinder(SchemaCache& cache, Budget& budget, std::set<std::string>& widened, bool strict)
+      : cache_(cache), budget_(budget), widened_(widened), strict_(strict) {}
 
   // At least one, unless nothing can fit. What is not understood is left out, and its keyword is
   // put into `widened`. What the schemas point to must outlive the finder.
@@ -52,9 +54,8 @@ class AlternativeFinder {
   Choice one_of(const Schema& owner, const Json& options);
   bool apart(const Schema& from, const Schema& other, const Schema& owner);
   unsigned emitted_types(const Schema& schema, int nesting);
-  // A schema that holds where `schema` does not; null if that cannot be said.
-  const Json* negation(const Json& schema);
-  Json negated(const Json& schema, int nesting);
+  // negation_of(), made once for each schema; null for none.
+  const Json* negation(const Json& schema, Cover cover);
   // A schema of our own, the same for the same place and number each time: recursion must come back
   // to what it has seen.
   template <typename Make>
@@ -64,9 +65,10 @@ class AlternativeFinder {
   SchemaCache& cache_;
   Budget& budget_;
   std::set<std::string>& widened_;
+  const bool strict_;
   std::deque<Json> made_;
   std::map<std::pair<const Json*, int>, const Json*> made_for_;
-  std::map<const Json*, const Json*> negations_;
+  std::map<std::pair<const Json*, Cover>, const Json*> negations_;
   std::vector<Alternative>* out_ = nullptr;
   int n_branches_ = 0;
 };

@@ -82,14 +82,15 @@ void Frame::destroy(const Frame* frame) {
 
 Threads Machine::start() const {
   Threads out;
-  const RuleId id = program_.root_rule;
-  if (const auto* rule = std::get_if<CallsRule>(&program_.rules[id].body)) {
-    const bool at_once = rule->required && rule->open.empty();
-    Place place{.rule = id, .phase = rule->required ? calls::kOpen : calls::kFree};
-    out.push_back({.place = at_once ? at_head(*rule, id) : place, .parent = {}});
-  } else {
-    enter(*program_.root_node, call_from({.rule = id}, {}, 0), out);
+  if (program_.calls_rule) {
+    const RuleId id = *program_.calls_rule;
+    const auto& rule = std::get<CallsRule>(program_.rules[id].body);
+    const bool at_once = rule.required && rule.open.empty();
+    Place place{.rule = id, .phase = rule.required ? calls::kOpen : calls::kFree};
+    out.push_back({.place = at_once ? at_head(rule, id) : place, .parent = {}});
   }
+  if (program_.root_node)
+    enter(*program_.root_node, call_from({.rule = program_.end_rule}, {}, 0), out);
   return out;
 }
 

@@ -142,8 +142,11 @@ struct Program {
   std::vector<Dfa> dfas;
   std::vector<Rule> rules;
   std::vector<Node> nodes;
-  RuleId root_rule = 0;  // where an answer begins: a CallsRule, or an EndRule that calls root_node
+  // Where an answer begins, one of them or both: a CallsRule, and a node behind which comes
+  // end_rule.
+  std::optional<RuleId> calls_rule;
   std::optional<NodeId> root_node;
+  RuleId end_rule = 0;
   int max_depth = 96;                // brackets that may nest
   int deepest_node = 0;              // the largest Node::depth
   std::vector<std::string> widened;  // the keywords that were not understood, each once

@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "foundation/text.h"
+
 #include "domain/grammar/internal/formats.h"
 #include "domain/grammar/internal/number_set.h"
 
@@ -14,24 +16,9 @@ namespace {
 
 constexpr int kMaxNesting = 64;
 
-int from_hex(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 // One part of a JSON pointer in a URI fragment (RFC 6901, section 6).
 std::string unescape_part(std::string_view part) {
-  std::string out;
-  for (std::size_t i = 0; i < part.size(); ++i) {
-    if (part[i] == '%' && i + 2 < part.size() && from_hex(part[i + 1]) >= 0 &&
-        from_hex(part[i + 2]) >= 0) {
-      out += static_cast<char>(from_hex(part[i + 1]) * 16 + from_hex(part[i + 2]));
-      i += 2;
-    } else {
-      out += part[i];
-    }
-  }
+  const std::string out = percent_decoded(part);
   std::string plain;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (out[i] == '~' && i + 1 < out.size() && (out[i + 1] == '0' || out[i + 1] == '1')) {
@@ -188,7 +175,8 @@ class Checker {
                                                          "dependentSchemas",
                                                          "unevaluatedItems",
                                                          "unevaluatedProperties"};
-    return kKeywords.contains(keyword) || keyword == kForbid || keyword == kOpen;
+    return kKeywords.contains(keyword) || keyword == kForbid || keyword == kOpen ||
+           keyword == kUnlike;
   }
 
   Fit string_fits(std::string_view keyword, const Json& argument, const Json& value) {
@@ -199,6 +187,10 @@ class Checker {
       return yes_if(static_cast<double>(n_code_points(text)) <= argument.get<double>());
     if (keyword == "pattern" && argument.is_string())
       return matches(argument.get_ref<const std::string&>(), text);
+    if (keyword == kUnlike) {
+      const Fit like = matches(argument.get_ref<const std::string&>(), text);
+      return like == Fit::Maybe ? like : yes_if(like == Fit::No);
+    }
     if (keyword == "format" && argument.is_string()) {
       // What a format does not take may still be right: the expressions are narrow.
       const auto expression = format_expression(argument.get_ref<const std::string&>());

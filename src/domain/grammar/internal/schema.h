@@ -68,9 +68,11 @@ Json type_names(unsigned types);
 bool is_annotation(std::string_view keyword);
 
 // Keywords that compilation itself puts into schemas: no text from outside can hold them, as keys
-// with NUL are refused. The first two take lists of names and of values.
+// with NUL are refused. The first two take lists of names and of values, the third an expression
+// that a string must not match.
 inline const std::string kForbid("\0forbid", 7);
 inline const std::string kNotAmong("\0not", 4);
+inline const std::string kUnlike("\0unlike", 7);
 inline const std::string kOpen("\0open", 5);  // `properties` beside it do not close the object
 
 // What is worked out once about parts of schemas: expressions, and lists of values.

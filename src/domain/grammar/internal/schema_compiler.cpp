@@ -72,8 +72,8 @@ struct SchemaCompiler::ObjectWords {
   bool open = false;  // names beyond those declared may come
 };
 
-SchemaCompiler::SchemaCompiler(Program& program)
-    : program_(program), budget_{kSteps}, alternatives_(cache_, budget_, widened_) {}
+SchemaCompiler::SchemaCompiler(Program& program, bool strict)
+    : program_(program), budget_{kSteps}, alternatives_(cache_, budget_, widened_, strict) {}
 
 NodeId SchemaCompiler::anything(bool object) {
   if (!object) return node_of({});
@@ -97,7 +97,7 @@ NodeId SchemaCompiler::add(std::string_view schema_json, bool object) {
   return node;
 }
 
-void SchemaCompiler::finish() {
+bool SchemaCompiler::finish() {
   // The fallback of what nothing fits is there from the start.
   const NodeId any = anything(false), any_object = anything(true);
   for (std::size_t i = 0; i < todo_.size(); ++i) {
@@ -106,14 +106,17 @@ void SchemaCompiler::finish() {
   }
   todo_.clear();
   find_shortest(program_);
+  bool all_fit = true;
   for (const auto& [root, object] : roots_) {
     auto& node = program_.nodes[root];
     if (node.shortest < kEndless) continue;
+    all_fit = false;
     widen("nothing fits");
     node = program_.nodes[object ? any_object : any];
   }
   program_.max_depth = std::max(program_.max_depth, program_.deepest_node + 8);
   program_.widened.assign(widened_.begin(), widened_.end());
+  return all_fit;
 }
 
 NodeId SchemaCompiler::node_of(Conjunction conjunction) {
@@ -368,18 +371,23 @@ std::optional<TextSet> SchemaCompiler::texts_of(const Conjunction& schemas,
       const auto expression = format_expression(json->get_ref<const std::string&>());
       if (!expression.empty()) narrow(expression, "format");
     }
+    const auto take_out = [&](const TextSet& others) {
+      auto without = subtract(set, others, budget_);
+      if (!without) return widen("not");
+      set = std::move(*without);
+      free = false;
+    };
+    if (const auto unlike = schema.json->find(kUnlike); unlike != schema.json->end()) {
+      // The lengths that the expression also asks for are left aside: fewer texts, none too many.
+      const Pattern* pattern = cache_.pattern(unlike->get_ref<const std::string&>(), budget_);
+      pattern ? take_out(pattern->texts) : widen("not");
+    }
     const auto others = schema.json->find(kNotAmong);
     if (others == schema.json->end()) continue;
     std::vector<std::string> texts;
     for (const auto& value : *others)
       if (value.is_string()) texts.push_back(value.get<std::string>());
-    if (texts.empty()) continue;
-    if (auto without = subtract(set, text_set_of(texts), budget_)) {
-      set = std::move(*without);
-      free = false;
-    } else {
-      widen("not");
-    }
+    if (!texts.empty()) take_out(text_set_of(texts));
   }
   if (min > kMaxCharacters) {
     widen("minLength");
@@ -396,6 +404,7 @@ std::optional<RuleId> SchemaCompiler::text_rule(const Conjunction& schemas) {
                                        std::string("maxLength"),
                                        std::string("pattern"),
                                        std::string("format"),
+                                       kUnlike,
                                        kNotAmong}) {
       const auto at = schema.json->find(keyword);
       if (at != schema.json->end()) key += " " + keyword + " " + at->dump();

@@ -18,7 +18,8 @@ namespace pensieve::grammar::internal {
 
 class SchemaCompiler {
  public:
-  explicit SchemaCompiler(Program& program);
+  // `strict`: a value that two options of a oneOf take is left out, even if nothing else fits.
+  SchemaCompiler(Program& program, bool strict);
 
   // The node of a schema; of any value if the text is no schema. `object`: nothing but an object
   // fits, whatever the schema says. What is reachable from there is compiled by finish().
@@ -26,8 +27,8 @@ class SchemaCompiler {
   // Any value, or any object.
   NodeId anything(bool object);
   // Compiles what was added, finds all costs, and lists in the program what was widened. A node
-  // that was added and that nothing fits takes anything then.
-  void finish();
+  // that was added and that nothing fits takes anything then: false if there was one.
+  bool finish();
 
  private:
   NodeId node_of(Conjunction conjunction);
