@@ -10,6 +10,8 @@ from pensieve import BINARY, Collected, eventually, request, user
 if not sys.platform.startswith("linux"):
     pytest.skip("reads /proc", allow_module_level=True)
 
+pytestmark = pytest.mark.alone
+
 WORDS = "list the files in src find all python files count to three what does this do hello".split()
 LONGEST = 12          # words; what a conversation may take of the KV arena
 IDLE_SEQUENCES = 16   # finished ones that are kept for their prefix

@@ -6,6 +6,8 @@ import pytest
 
 from pensieve import Collected, at_once, endless, reference_cases, user
 
+pytestmark = pytest.mark.alone
+
 CASES = {c["name"]: c for c in reference_cases()}
 # Eight prompts of 5 to 521 tokens; the longer ones span several pages and share a prefix.
 EIGHT = ["hello", "plain-find", "sum", "title", "echo", "tool-ls", "tool-result", "tool-error"]
