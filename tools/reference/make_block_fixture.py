@@ -2,23 +2,25 @@
 """Make src/domain/model/testdata/blocks.json: what the bits of every weight type mean.
 
 GGUF blocks are random bytes with finite scales, and their values come from the `gguf` package. MLX
-rows are random words, and their values come from the definition itself, spelled out on one big
-integer per row: element i is bits [i * b, (i + 1) * b) of the little-endian stream, and
-w = scale * q + bias in f32.
+rows are random words, and their values come from MLX itself, on its CPU device with the scales and
+biases widened to f32, where it computes scale * q + bias as we do. Plain rows and the Q8_0 blocks
+that the `gguf` package makes of them say how such a row is quantised.
 
   /tmp/fixtures/bin/python tools/reference/make_block_fixture.py
 """
 import json
 import os
+from importlib.metadata import version
 
 import gguf
+import mlx.core as mx
 import numpy as np
 
 OUT = os.path.join(os.path.dirname(__file__), "../../src/domain/model/testdata/blocks.json")
 T = gguf.GGMLQuantizationType
 # Type, and where its f16 scales stand in a block.
-SCALES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2],
-          T.Q6_K: [208]}
+SCALES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q2_K: [80, 82],
+          T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
 COLS = 512
 
 
@@ -68,23 +70,35 @@ def mlx_case(bits, group, kind, rng):
     words = rng.integers(0, 1 << 32, COLS * bits // 32, dtype=np.uint32)
     scales = from_f32(rng.normal(0, 0.1, COLS // group), kind)
     biases = from_f32(rng.normal(0, 1, COLS // group), kind)
-    stream = int.from_bytes(words.tobytes(), "little")
-    q = np.array([stream >> (i * bits) & ((1 << bits) - 1) for i in range(COLS)], np.float32)
-    groups = np.arange(COLS) // group
-    values = to_f32(scales, kind)[groups] * q + to_f32(biases, kind)[groups]
-    assert values.dtype == np.float32
+    wide = [mx.array(to_f32(a, kind)[None, :]) for a in (scales, biases)]
+    values = np.array(mx.dequantize(mx.array(words[None, :]), *wide, group_size=group, bits=bits))[0]
+    assert values.dtype == np.float32 and len(values) == COLS
     return {"bits": bits, "group_size": group, "scale_type": kind, "data": words.tobytes().hex(),
             "scales": scales.tobytes().hex(), "biases": biases.tobytes().hex(), "values": values.tobytes().hex()}
 
 
+def q8_case(kind, rng):
+    """A plain row and its Q8_0 blocks: ordinary values, zeros, halves between two steps, a huge one."""
+    floats = rng.normal(0, 0.02, COLS).astype(np.float32)
+    floats[32:64] = 0
+    floats[64:96] = 127 * np.float32(0.5) * np.sign(rng.normal(size=32))
+    floats[64:80] = np.arange(16) * np.float32(0.25) - 2
+    floats[100] = 50000
+    plain = from_f32(floats, kind)
+    blocks = gguf.quants.quantize(to_f32(plain, kind)[None, :], T.Q8_0)
+    return {"type": kind, "data": plain.tobytes().hex(), "q8_0": blocks.tobytes().hex()}
+
+
 def main():
+    mx.set_default_device(mx.cpu)
     rng = np.random.default_rng(7)
     kinds = [T.F32, T.F16, T.BF16, *SCALES]
     fixture = {"about": "One row of %d elements per case; bytes and f32 values in hex. Made by "
-                        "tools/reference/make_block_fixture.py." % COLS,
+                        "tools/reference/make_block_fixture.py with gguf %s, MLX %s." % (COLS, version("gguf"), version("mlx")),
                "cols": COLS, "gguf": [gguf_case(kind, rng) for kind in kinds],
-               "mlx": [mlx_case(bits, group, kind, rng) for bits in (4, 8) for group, kind in
-                       ((32, "F16"), (64, "BF16"), (128, "F32"), (64, "F16"))]}
+               "mlx": [mlx_case(bits, group, kind, rng) for bits in (2, 3, 4, 5, 6, 8) for group, kind in
+                       ((32, "F16"), (64, "BF16"), (128, "F32"))],
+               "q8": [q8_case(kind, rng) for kind in ("F32", "F16", "BF16")]}
     with open(OUT, "w", encoding="utf-8") as f:
         f.write(json.dumps(fixture, indent=0) + "\n")
     print("%s: %d bytes" % (os.path.normpath(OUT), os.path.getsize(OUT)))

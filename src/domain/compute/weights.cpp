@@ -5,6 +5,7 @@
 
 #include "foundation/check.h"
 
+#include "domain/compute/internal/block_bits.h"
 #include "domain/compute/internal/half.h"
 
 namespace pensieve::compute {
@@ -15,25 +16,6 @@ T load(const std::byte* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
-}
-
-int nibble_low(std::byte b) {
-  return std::to_integer<int>(b) & 15;
-}
-int nibble_high(std::byte b) {
-  return std::to_integer<int>(b) >> 4;
-}
-
-// The eight 6-bit (scale, min) pairs of a Q4_K or Q5_K super-block, packed in 12 bytes.
-void scale_min_k(const std::byte* packed, int group, int* scale, int* min) {
-  const auto at = [&](int i) { return std::to_integer<int>(packed[i]); };
-  if (group < 4) {
-    *scale = at(group) & 63;
-    *min = at(group + 4) & 63;
-  } else {
-    *scale = (at(group + 4) & 15) | ((at(group - 4) >> 6) << 4);
-    *min = (at(group + 4) >> 4) | ((at(group) >> 6) << 4);
-  }
 }
 
 void dequantize_block(WeightType type, const std::byte* b, float* out) {
@@ -94,12 +76,35 @@ void dequantize_block(WeightType type, const std::byte* b, float* out) {
       }
       return;
     }
+    case WeightType::Q2_K: {
+      const float d = half_to_float(load<std::uint16_t>(b + 80));
+      const float dmin = half_to_float(load<std::uint16_t>(b + 82));
+      for (int i = 0; i < 256; ++i) {
+        const std::byte scale_and_min = b[i / 16];
+        const std::byte four = b[16 + i / 128 * 32 + i % 32];
+        const int q = (std::to_integer<int>(four) >> (i / 32 % 4 * 2)) & 3;
+        const float ds = d * static_cast<float>(nibble_low(scale_and_min));
+        out[i] = ds * static_cast<float>(q) - dmin * static_cast<float>(nibble_high(scale_and_min));
+      }
+      return;
+    }
+    case WeightType::Q3_K: {
+      const float d = half_to_float(load<std::uint16_t>(b + 108));
+      for (int i = 0; i < 256; ++i) {
+        const std::byte four = b[32 + i / 128 * 32 + i % 32];
+        const int low = (std::to_integer<int>(four) >> (i / 32 % 4 * 2)) & 3;
+        const int high = (std::to_integer<int>(b[i % 32]) >> (i / 32)) & 1;
+        out[i] = d * static_cast<float>(scale_q3k(b + 96, i / 16)) *
+                 static_cast<float>((low | (high << 2)) - 4);
+      }
+      return;
+    }
     case WeightType::Q4_K: {
       const float d = half_to_float(load<std::uint16_t>(b));
       const float dmin = half_to_float(load<std::uint16_t>(b + 2));
       for (int g = 0; g < 8; ++g) {
         int scale = 0, min = 0;
-        scale_min_k(b + 4, g, &scale, &min);
+        scale_and_min(b + 4, g, &scale, &min);
         const float ds = d * static_cast<float>(scale), m = dmin * static_cast<float>(min);
         const std::byte* q = b + 16 + (g / 2) * 32;
         for (int i = 0; i < 32; ++i) {
@@ -115,7 +120,7 @@ void dequantize_block(WeightType type, const std::byte* b, float* out) {
       const std::byte* high = b + 16;
       for (int g = 0; g < 8; ++g) {
         int scale = 0, min = 0;
-        scale_min_k(b + 4, g, &scale, &min);
+        scale_and_min(b + 4, g, &scale, &min);
         const float ds = d * static_cast<float>(scale), m = dmin * static_cast<float>(min);
         const std::byte* q = b + 48 + (g / 2) * 32;
         for (int i = 0; i < 32; ++i) {
@@ -144,8 +149,7 @@ void dequantize_block(WeightType type, const std::byte* b, float* out) {
       }
       return;
     }
-    case WeightType::Mlx4:
-    case WeightType::Mlx8:
+    default:
       break;
   }
   CHECK(false);
@@ -185,14 +189,26 @@ std::string_view to_string(WeightType type) {
       return "Q5_1";
     case WeightType::Q8_0:
       return "Q8_0";
+    case WeightType::Q2_K:
+      return "Q2_K";
+    case WeightType::Q3_K:
+      return "Q3_K";
     case WeightType::Q4_K:
       return "Q4_K";
     case WeightType::Q5_K:
       return "Q5_K";
     case WeightType::Q6_K:
       return "Q6_K";
+    case WeightType::Mlx2:
+      return "MLX 2-bit";
+    case WeightType::Mlx3:
+      return "MLX 3-bit";
     case WeightType::Mlx4:
       return "MLX 4-bit";
+    case WeightType::Mlx5:
+      return "MLX 5-bit";
+    case WeightType::Mlx6:
+      return "MLX 6-bit";
     case WeightType::Mlx8:
       return "MLX 8-bit";
   }
@@ -216,16 +232,23 @@ BlockShape block_shape(WeightType type) {
       return {32, 24};
     case WeightType::Q8_0:
       return {32, 34};
+    case WeightType::Q2_K:
+      return {256, 84};
+    case WeightType::Q3_K:
+      return {256, 110};
     case WeightType::Q4_K:
       return {256, 144};
     case WeightType::Q5_K:
       return {256, 176};
     case WeightType::Q6_K:
       return {256, 210};
+    case WeightType::Mlx2:
+    case WeightType::Mlx3:
     case WeightType::Mlx4:
-      return {8, 4};
+    case WeightType::Mlx5:
+    case WeightType::Mlx6:
     case WeightType::Mlx8:
-      return {4, 4};
+      return {32, 4 * mlx_bits(type)};
   }
   return {1, 4};
 }
@@ -244,7 +267,7 @@ std::size_t WeightView::total_bytes() const {
 void dequantize_row(const WeightView& view, int row, float* out) {
   CHECK(row >= 0 && row < view.rows);
   const std::byte* data = view.data + static_cast<std::size_t>(row) * view.row_bytes();
-  if (view.type == WeightType::Mlx4 || view.type == WeightType::Mlx8) {
+  if (const int bits = mlx_bits(view.type); bits != 0) {
     const int n_groups = view.cols / view.group_size;
     const auto scale_bytes = static_cast<std::size_t>(block_shape(view.scale_type).bytes);
     for (int g = 0; g < n_groups; ++g) {
@@ -255,10 +278,7 @@ void dequantize_row(const WeightView& view, int row, float* out) {
       dequantize_block(view.scale_type, view.scales + at, &scale);
       dequantize_block(view.scale_type, view.biases + at, &bias);
       for (int i = g * view.group_size; i < (g + 1) * view.group_size; ++i) {
-        const int q = view.type == WeightType::Mlx8 ? std::to_integer<int>(data[i])
-                      : i % 2 == 0                  ? nibble_low(data[i / 2])
-                                                    : nibble_high(data[i / 2]);
-        out[i] = scale * static_cast<float>(q) + bias;
+        out[i] = scale * static_cast<float>(bits_at(data, i, bits)) + bias;
       }
     }
     return;

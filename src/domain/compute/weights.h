@@ -13,7 +13,8 @@
 namespace pensieve::compute {
 
 // How the elements of a weight matrix are stored. GGUF block types as in docs/formats/weights.md;
-// Mlx4 and Mlx8 are MLX's affine layout with scales and biases in arrays of their own.
+// Mlx2 to Mlx8 are MLX's affine layout of so many bits, with scales and biases in arrays of their
+// own.
 enum class WeightType : std::uint8_t {
   F32,
   F16,
@@ -23,16 +24,48 @@ enum class WeightType : std::uint8_t {
   Q5_0,
   Q5_1,
   Q8_0,
+  Q2_K,
+  Q3_K,
   Q4_K,
   Q5_K,
   Q6_K,
+  Mlx2,
+  Mlx3,
   Mlx4,
+  Mlx5,
+  Mlx6,
   Mlx8
 };
+inline constexpr WeightType kLastWeightType = WeightType::Mlx8;
 std::string_view to_string(WeightType type);
 
+// Bits of an element in MLX's affine layout, or 0 for a type of another layout.
+constexpr int mlx_bits(WeightType type) {
+  switch (type) {
+    case WeightType::Mlx2:
+      return 2;
+    case WeightType::Mlx3:
+      return 3;
+    case WeightType::Mlx4:
+      return 4;
+    case WeightType::Mlx5:
+      return 5;
+    case WeightType::Mlx6:
+      return 6;
+    case WeightType::Mlx8:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+// F32, F16, BF16: every element stands for itself.
+constexpr bool is_plain(WeightType type) {
+  return type == WeightType::F32 || type == WeightType::F16 || type == WeightType::BF16;
+}
+
 // Elements and bytes of one block of `type`: {1, 4} for F32, {32, 18} for Q4_0, {256, 144} for
-// Q4_K. Mlx4 and Mlx8: {8, 4} and {4, 4}, one uint32 word.
+// Q4_K. MLX of b bits: {32, 4 b}, the b uint32 words that 32 elements fill.
 struct BlockShape {
   int elements;
   int bytes;
@@ -48,7 +81,7 @@ struct WeightView {
   int cols = 0;
   const std::byte* data = nullptr;
 
-  // Mlx4, Mlx8 only: scales and biases [rows, cols / group_size], w = scale * q + bias.
+  // MLX types only: scales and biases [rows, cols / group_size], w = scale * q + bias.
   const std::byte* scales = nullptr;
   const std::byte* biases = nullptr;
   WeightType scale_type = WeightType::F16;  // F16, BF16 or F32

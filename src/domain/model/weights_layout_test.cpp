@@ -1,5 +1,5 @@
 // What the stored bits of every weight type mean, against values made elsewhere: the `gguf` package
-// for GGUF blocks, a plain bit-stream definition for MLX rows (tools/reference/
+// for GGUF blocks and for quantising to Q8_0, MLX for its rows (tools/reference/
 // make_block_fixture.py). Bit for bit: both sides multiply and add in f32, in the same order.
 #include <gtest/gtest.h>
 
@@ -11,6 +11,7 @@
 
 #include "foundation/json.h"
 
+#include "domain/compute/quantize.h"
 #include "domain/compute/weights.h"
 
 namespace pensieve::compute {
@@ -42,7 +43,7 @@ std::vector<float> floats_of(const Json& hex) {
 }
 
 WeightType type_named(const std::string& name) {
-  for (int i = 0; i <= static_cast<int>(WeightType::Mlx8); ++i) {
+  for (int i = 0; i <= static_cast<int>(kLastWeightType); ++i) {
     if (to_string(static_cast<WeightType>(i)) == name) return static_cast<WeightType>(i);
   }
   ADD_FAILURE() << "no type " << name;
@@ -58,7 +59,7 @@ void expect_values(const WeightView& view, const std::vector<float>& expected) {
 
 TEST(WeightsLayout, EveryGgufBlockTypeMeansWhatTheGgufPackageSays) {
   const Json json = fixture();
-  ASSERT_EQ(json["gguf"].size(), 11u);
+  ASSERT_EQ(json["gguf"].size(), 13u);
   for (const Json& test : json["gguf"]) {
     SCOPED_TRACE(test["type"].get<std::string>());
     const auto data = bytes_of(test["data"]);
@@ -74,13 +75,13 @@ TEST(WeightsLayout, EveryGgufBlockTypeMeansWhatTheGgufPackageSays) {
 
 TEST(WeightsLayout, MlxRowsAreLittleEndianBitStreamsWithScaleAndBiasPerGroup) {
   const Json json = fixture();
-  ASSERT_EQ(json["mlx"].size(), 8u);
+  ASSERT_EQ(json["mlx"].size(), 18u);
   for (const Json& test : json["mlx"]) {
     SCOPED_TRACE(test["bits"].dump() + " bits, group " + test["group_size"].dump());
     const auto data = bytes_of(test["data"]);
     const auto scales = bytes_of(test["scales"]), biases = bytes_of(test["biases"]);
     WeightView view;
-    view.type = test["bits"] == 4 ? WeightType::Mlx4 : WeightType::Mlx8;
+    view.type = type_named("MLX " + test["bits"].dump() + "-bit");
     view.rows = 1;
     view.cols = json["cols"].get<int>();
     view.data = data.data();
@@ -90,6 +91,23 @@ TEST(WeightsLayout, MlxRowsAreLittleEndianBitStreamsWithScaleAndBiasPerGroup) {
     view.group_size = test["group_size"].get<int>();
     ASSERT_EQ(view.total_bytes(), data.size() + scales.size() + biases.size());
     expect_values(view, floats_of(test["values"]));
+  }
+}
+
+TEST(WeightsLayout, PlainRowsBecomeTheQ8BlocksThatTheGgufPackageWrites) {
+  const Json json = fixture();
+  ASSERT_EQ(json["q8"].size(), 3u);
+  for (const Json& test : json["q8"]) {
+    SCOPED_TRACE(test["type"].get<std::string>());
+    const auto data = bytes_of(test["data"]);
+    WeightView view;
+    view.type = type_named(test["type"]);
+    view.rows = 1;
+    view.cols = json["cols"].get<int>();
+    view.data = data.data();
+    std::vector<std::byte> blocks(q8_0_bytes(1, view.cols));
+    ASSERT_TRUE(quantize_q8_0(view, 0, 1, blocks.data()));
+    EXPECT_EQ(blocks, bytes_of(test["q8_0"]));
   }
 }
 

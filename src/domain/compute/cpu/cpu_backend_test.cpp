@@ -266,8 +266,11 @@ TEST(CpuBackend, RefusesSavedStateThatDoesNotFitAndKeepsThePages) {
 
 TEST(CpuBackend, EveryKernelVariantScoresLikeTheScalarDefinition) {
   for (const auto activations : {Activations::Int8, Activations::F32}) {
-    for (const auto type :
-         {WeightType::Q4_0, WeightType::Q6_K, WeightType::Mlx4, WeightType::F16}) {
+    for (const auto type : {WeightType::Q4_0,
+                            WeightType::Q2_K,
+                            WeightType::Q6_K,
+                            WeightType::Mlx4,
+                            WeightType::F16}) {
       const TestModel model(type, 4, 4, 40);
       const auto prompt = random_tokens(40, 9);
       std::vector<float> expected;

@@ -138,6 +138,7 @@ Result<Forward> Forward::create(const ModelWeights& weights,
   const std::size_t frequencies = place(2 * half * 4);
   const std::size_t q8 = place(rows * widest);
   const std::size_t scale = place(rows * widest / 32 * 4), sum = place(rows * widest / 32 * 4);
+  const std::size_t half_sum = place(rows * widest / 32 * 4);
   const std::size_t scaled_sum = place(rows * widest / 32 * 4);
   const std::size_t threads = place(thread_bytes);
 
@@ -161,6 +162,7 @@ Result<Forward> Forward::create(const ModelWeights& weights,
   forward.int8_.q = s.as<std::int8_t>(q8, rows * widest).data();
   forward.int8_.scale = s.as<float>(scale, rows * widest / 32).data();
   forward.int8_.sum = s.as<std::int32_t>(sum, rows * widest / 32).data();
+  forward.int8_.half_sum = s.as<std::int32_t>(half_sum, rows * widest / 32).data();
   forward.int8_.scaled_sum = s.as<float>(scaled_sum, rows * widest / 32).data();
   forward.thread_scratch_ = s.as<std::byte>(threads, thread_bytes);
 
@@ -204,8 +206,7 @@ std::span<float> Forward::logits(int i) {
 }
 
 bool Forward::takes_int8(const WeightView& w) const {
-  return int8_activations_ && w.type != WeightType::F32 && w.type != WeightType::F16 &&
-         w.type != WeightType::BF16;
+  return int8_activations_ && !is_plain(w.type);
 }
 
 void Forward::matmul(

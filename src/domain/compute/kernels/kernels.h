@@ -22,10 +22,11 @@ inline constexpr int kGroupColumns = 32;  // columns that share one activation s
 // row.
 //   x[token][32 g + i] = scale[g][token] * q[g][token][i]
 struct Int8Rows {
-  std::int8_t* q = nullptr;     // [n_groups][n_tokens][32], within [-127, 127]
-  float* scale = nullptr;       // [n_groups][n_tokens], max |x| / 127
-  std::int32_t* sum = nullptr;  // [n_groups][n_tokens], of q
-  float* scaled_sum = nullptr;  // [n_groups][n_tokens], scale * sum
+  std::int8_t* q = nullptr;          // [n_groups][n_tokens][32], within [-127, 127]
+  float* scale = nullptr;            // [n_groups][n_tokens], max |x| / 127
+  std::int32_t* sum = nullptr;       // [n_groups][n_tokens], of q
+  std::int32_t* half_sum = nullptr;  // [n_groups][n_tokens], of the first 16 of q
+  float* scaled_sum = nullptr;       // [n_groups][n_tokens], scale * sum
   int n_tokens = 0;
 };
 
@@ -33,19 +34,20 @@ struct Int8Rows {
 struct PanelFormat {
   bool wide = false;    // u needs all 8 bits; otherwise u <= 127
   bool affine = false;  // there is an offset (and zero == 0)
-  bool halves = false;  // scales for columns 0-15 and 16-31 of a group are separate
+  bool halves = false;  // columns 0-15 and 16-31 of a group have a scale (and offset) each
   int zero = 0;
 };
 PanelFormat panel_format(WeightType type);
 
 // 16 rows of some groups of a quantised matrix in kernel order. Per group:
-//   q[8][16][4] u8 (column 4 k + i of row r at [k][r][i]), scale[2][16] f32 (the second half only
-//   where `halves`), offset[16] f32 (only where `affine`). 64-byte aligned.
+//   q[8][16][4] u8 (column 4 k + i of row r at [k][r][i]), scale[2][16] f32, offset[2][16] f32. The
+//   second scales and offsets are there only where `halves`, offsets only where `affine`. 64-byte
+//   aligned.
 struct Int8Panel {
   std::uint8_t* q = nullptr;
   float* scale = nullptr;
   float* offset = nullptr;
-  static constexpr int kBytesPerGroup = 512, kScalesPerGroup = 32, kOffsetsPerGroup = 16;
+  static constexpr int kBytesPerGroup = 512, kScalesPerGroup = 32, kOffsetsPerGroup = 32;
 };
 
 // One query row against one head's KV, carried from page to page (online softmax: Milakov and
@@ -77,7 +79,8 @@ struct Kernels {
   // acc[t][r] += sum over groups of w[r] . x[first_token + t], for t < n_tokens. acc:
   // [n_tokens][16]. Exact order, per (t, r): for each group: s = integer sum of (u - zero) * q;
   //   acc = fma(w_scale * x_scale, float(s), acc), twice where `halves` (columns 0-15 first);
-  //   where `affine`: acc = fma(w_offset, x_scaled_sum, acc).
+  //   where `affine`: acc = fma(w_offset, x_scaled_sum, acc), and where both: twice, with
+  //   x_scale * float(sum of q over the half) for x_scaled_sum.
   // The panel begins at first_group.
   void (*dot_int8)(const PanelFormat& format,
                    const Int8Panel& panel,
@@ -113,6 +116,12 @@ struct Kernels {
                   std::size_t stride,
                   int n_tokens,
                   float* acc);
+
+  // Row `row` of a plain matrix as Q8_0 blocks, cols / 32 of 34 bytes at `out`. Per group:
+  // d = max|x| / 127, stored as f16; q = x * (1 / d), halves away from zero; all zero for a group
+  // whose d is below 2^-126. What llama.cpp and the `gguf` package write. False, and nothing that
+  // can be used in `out`, where a value is not finite or d is beyond f16. cols % 32 == 0.
+  bool (*quantize_q8_0)(const WeightView& plain, int row, std::byte* out);
 
   // out[i] = silu(gate[i]) * up[i], silu(v) = v / (1 + exp(-v)); out may be gate. Relative error of
   // exp in the vector variants: 2^-22.

@@ -54,7 +54,9 @@ PENSIEVE_AVX2 void dot_panel(int zero,
       const __m256 scale0 = _mm256_loadu_ps(panel.scale + g * 32 + half * 8);
       const __m256 scale1 =
           kHalves ? _mm256_loadu_ps(panel.scale + g * 32 + 16 + half * 8) : scale0;
-      const __m256 offset = kAffine ? _mm256_loadu_ps(panel.offset + g * 16 + half * 8) : scale0;
+      const float* const offsets = panel.offset + g * 32 + half * 8;
+      const __m256 offset0 = kAffine ? _mm256_loadu_ps(offsets) : scale0;
+      const __m256 offset1 = kAffine && kHalves ? _mm256_loadu_ps(offsets + 16) : scale0;
       for (int t = 0; t < n_tokens; ++t) {
         const std::size_t i = at + static_cast<std::size_t>(t);
         const std::int8_t* q = x.q + i * kGroupColumns;
@@ -62,20 +64,21 @@ PENSIEVE_AVX2 void dot_panel(int zero,
         __m256 sum = _mm256_loadu_ps(out);
         const __m256 x_scale = _mm256_set1_ps(x.scale[i]);
         if constexpr (kHalves) {
-          // Q6_K: the sums of activations of 16 columns are not kept, so the zero goes in here.
-          __m256i s0 = _mm256_setzero_si256(), s1 = s0, x0 = s0, x1 = s0;
-          const __m256i z = _mm256_set1_epi8(static_cast<char>(zero));
+          const std::int32_t first = x.half_sum[i], second = x.sum[i] - first;
+          __m256i s0 = _mm256_set1_epi32(correction * first);
+          __m256i s1 = _mm256_set1_epi32(correction * second);
           for (int k = 0; k < 4; ++k) {
-            const __m256i a = broadcast4(q + k * 4), b = broadcast4(q + 16 + k * 4);
-            s0 = dot4<false>(s0, w[k], a);
-            s1 = dot4<false>(s1, w[k + 4], b);
-            x0 = dot4<false>(x0, z, a);
-            x1 = dot4<false>(x1, z, b);
+            s0 = dot4<kWide>(s0, w[k], broadcast4(q + k * 4));
+            s1 = dot4<kWide>(s1, w[k + 4], broadcast4(q + 16 + k * 4));
           }
-          sum = _mm256_fmadd_ps(
-              _mm256_mul_ps(scale0, x_scale), _mm256_cvtepi32_ps(_mm256_sub_epi32(s0, x0)), sum);
-          sum = _mm256_fmadd_ps(
-              _mm256_mul_ps(scale1, x_scale), _mm256_cvtepi32_ps(_mm256_sub_epi32(s1, x1)), sum);
+          sum = _mm256_fmadd_ps(_mm256_mul_ps(scale0, x_scale), _mm256_cvtepi32_ps(s0), sum);
+          sum = _mm256_fmadd_ps(_mm256_mul_ps(scale1, x_scale), _mm256_cvtepi32_ps(s1), sum);
+          if constexpr (kAffine) {
+            const __m256 x0 = _mm256_set1_ps(x.scale[i] * static_cast<float>(first));
+            const __m256 x1 = _mm256_set1_ps(x.scale[i] * static_cast<float>(second));
+            sum = _mm256_fmadd_ps(offset0, x0, sum);
+            sum = _mm256_fmadd_ps(offset1, x1, sum);
+          }
         } else {
           __m256i s0 = _mm256_set1_epi32(correction * x.sum[i]), s1 = _mm256_setzero_si256();
           for (int k = 0; k < 8; k += 2) {
@@ -84,8 +87,10 @@ PENSIEVE_AVX2 void dot_panel(int zero,
           }
           sum = _mm256_fmadd_ps(
               _mm256_mul_ps(scale0, x_scale), _mm256_cvtepi32_ps(_mm256_add_epi32(s0, s1)), sum);
+          if constexpr (kAffine) {
+            sum = _mm256_fmadd_ps(offset0, _mm256_set1_ps(x.scaled_sum[i]), sum);
+          }
         }
-        if constexpr (kAffine) sum = _mm256_fmadd_ps(offset, _mm256_set1_ps(x.scaled_sum[i]), sum);
         _mm256_storeu_ps(out, sum);
       }
     }
@@ -100,7 +105,8 @@ void dot_int8(const PanelFormat& format,
               int first_token,
               int n_tokens,
               float* acc) {
-  const auto run = format.halves                  ? dot_panel<false, false, true>
+  const auto run = format.halves && format.affine ? dot_panel<false, true, true>
+                   : format.halves                ? dot_panel<false, false, true>
                    : format.wide && format.affine ? dot_panel<true, true, false>
                    : format.wide                  ? dot_panel<true, false, false>
                    : format.affine                ? dot_panel<false, true, false>
@@ -281,6 +287,7 @@ constexpr Kernels kAvx2{.name = "avx2",
                         .product_int8 = product_int8,
                         .pack_f32 = x86::pack_f32,
                         .dot_f32 = dot_f32,
+                        .quantize_q8_0 = x86::quantize_q8_0,
                         .swiglu = swiglu,
                         .load_keys = load_keys,
                         .load_values = load_values,

@@ -49,32 +49,36 @@ PENSIEVE_AVX512 inline void multiply_group(int zero,
   }
 }
 
-// Q6_K: two scales a group, and the sums of 16 activations are not kept, so the zero goes in here.
+// Formats with two scales a group, and maybe two offsets.
+template <bool kAffine>
 PENSIEVE_AVX512 inline void multiply_halves(int zero,
                                             const __m512i w[8],
-                                            __m512 scale0,
-                                            __m512 scale1,
+                                            const __m512 scale[2],
+                                            const __m512 offset[2],
                                             const Int8Rows& x,
                                             std::size_t at,
                                             int n_tokens,
                                             float* acc) {
-  const __m512i z = _mm512_set1_epi8(static_cast<char>(zero));
   const std::int8_t* q = x.q + at * kGroupColumns;
   for (int t = 0; t < n_tokens; ++t, q += kGroupColumns) {
-    const __m512 x_scale = _mm512_set1_ps(x.scale[at + static_cast<std::size_t>(t)]);
-    __m512i s0 = _mm512_setzero_si512(), s1 = s0, x0 = s0, x1 = s0;
+    const std::size_t i = at + static_cast<std::size_t>(t);
+    const std::int32_t first = x.half_sum[i], second = x.sum[i] - first;
+    __m512i s0 = kAffine ? _mm512_setzero_si512() : _mm512_set1_epi32(-zero * first);
+    __m512i s1 = kAffine ? _mm512_setzero_si512() : _mm512_set1_epi32(-zero * second);
     for (int k = 0; k < 4; ++k) {
-      const __m512i a = broadcast4(q + k * 4), b = broadcast4(q + 16 + k * 4);
-      s0 = _mm512_dpbusd_epi32(s0, w[k], a);
-      s1 = _mm512_dpbusd_epi32(s1, w[k + 4], b);
-      x0 = _mm512_dpbusd_epi32(x0, z, a);
-      x1 = _mm512_dpbusd_epi32(x1, z, b);
+      s0 = _mm512_dpbusd_epi32(s0, w[k], broadcast4(q + k * 4));
+      s1 = _mm512_dpbusd_epi32(s1, w[k + 4], broadcast4(q + 16 + k * 4));
     }
+    const __m512 x_scale = _mm512_set1_ps(x.scale[i]);
     __m512 sum = _mm512_loadu_ps(acc + t * kBlockRows);
-    sum = _mm512_fmadd_ps(
-        _mm512_mul_ps(scale0, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s0, x0)), sum);
-    sum = _mm512_fmadd_ps(
-        _mm512_mul_ps(scale1, x_scale), _mm512_cvtepi32_ps(_mm512_sub_epi32(s1, x1)), sum);
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(scale[0], x_scale), _mm512_cvtepi32_ps(s0), sum);
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(scale[1], x_scale), _mm512_cvtepi32_ps(s1), sum);
+    if constexpr (kAffine) {
+      const float x0 = x.scale[i] * static_cast<float>(first);
+      const float x1 = x.scale[i] * static_cast<float>(second);
+      sum = _mm512_fmadd_ps(offset[0], _mm512_set1_ps(x0), sum);
+      sum = _mm512_fmadd_ps(offset[1], _mm512_set1_ps(x1), sum);
+    }
     _mm512_storeu_ps(acc + t * kBlockRows, sum);
   }
 }
@@ -97,13 +101,17 @@ PENSIEVE_AVX512 void dot_panel(int zero,
     const std::size_t at = column_index(x, first_group + g, first_token);
     __m512i w[8];
     for (int k = 0; k < 8; ++k) w[k] = _mm512_load_si512(panel.q + g * 512 + k * 64);
-    const __m512 scale = _mm512_load_ps(panel.scale + g * 32);
+    const float* const scales = panel.scale + g * 32;
+    const float* const offsets = panel.offset + g * 32;
+    const __m512 scale[2] = {_mm512_load_ps(scales),
+                             kHalves ? _mm512_load_ps(scales + 16) : _mm512_setzero_ps()};
+    const __m512 offset[2] = {
+        kAffine ? _mm512_load_ps(offsets) : _mm512_setzero_ps(),
+        kAffine && kHalves ? _mm512_load_ps(offsets + 16) : _mm512_setzero_ps()};
     if constexpr (kHalves) {
-      multiply_halves(
-          zero, w, scale, _mm512_load_ps(panel.scale + g * 32 + 16), x, at, n_tokens, acc);
+      multiply_halves<kAffine>(zero, w, scale, offset, x, at, n_tokens, acc);
     } else {
-      const __m512 offset = kAffine ? _mm512_load_ps(panel.offset + g * 16) : scale;
-      multiply_group<kAffine>(zero, w, scale, offset, x, at, n_tokens, acc);
+      multiply_group<kAffine>(zero, w, scale[0], offset[0], x, at, n_tokens, acc);
     }
   }
 }
@@ -116,9 +124,10 @@ void dot_int8(const PanelFormat& format,
               int first_token,
               int n_tokens,
               float* acc) {
-  const auto run = format.halves   ? dot_panel<false, true>
-                   : format.affine ? dot_panel<true, false>
-                                   : dot_panel<false, false>;
+  const auto run = format.halves && format.affine ? dot_panel<true, true>
+                   : format.halves                ? dot_panel<false, true>
+                   : format.affine                ? dot_panel<true, false>
+                                                  : dot_panel<false, false>;
   run(format.zero, panel, first_group, n_groups, x, first_token, n_tokens, acc);
 }
 
@@ -139,8 +148,17 @@ PENSIEVE_AVX512 void product_plain(const WeightView& view,
   alignas(64) float scale[8][kBlockRows], offset[8][kBlockRows];
   for (int from = 0; from < n_groups; from += 8) {
     const int n = n_groups - from < 8 ? n_groups - from : 8;
-    x86::load_scales<kType>(
-        view, rows, first_row, first_group + from, n, bits, more, scale[0], kBlockRows, offset[0]);
+    x86::load_scales<kType>(view,
+                            rows,
+                            first_row,
+                            first_group + from,
+                            n,
+                            bits,
+                            more,
+                            scale[0],
+                            kBlockRows,
+                            offset[0],
+                            kBlockRows);
     for (int i = 0; i < n; ++i) {
       const int g = first_group + from + i;
       const x86::Unpacked u = x86::unpack_group<kType>(rows, g);
@@ -175,7 +193,11 @@ void product_int8(const WeightView& view,
       PENSIEVE_CASE(Q4_0);
       PENSIEVE_CASE(Q4_1);
       PENSIEVE_CASE(Q8_0);
+      PENSIEVE_CASE(Mlx2);
+      PENSIEVE_CASE(Mlx3);
       PENSIEVE_CASE(Mlx4);
+      PENSIEVE_CASE(Mlx5);
+      PENSIEVE_CASE(Mlx6);
       PENSIEVE_CASE(Mlx8);
 #undef PENSIEVE_CASE
       default:
@@ -349,6 +371,7 @@ constexpr Kernels kAvx512Vnni{.name = "avx512vnni",
                               .product_int8 = product_int8,
                               .pack_f32 = x86::pack_f32,
                               .dot_f32 = dot_f32,
+                              .quantize_q8_0 = x86::quantize_q8_0,
                               .swiglu = swiglu,
                               .load_keys = load_keys,
                               .load_values = load_values,

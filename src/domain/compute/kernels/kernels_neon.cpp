@@ -57,10 +57,10 @@ void quantize_row(const float* x, int dim, int token, const Int8Rows& rows) {
     const auto at = static_cast<std::size_t>(g) * static_cast<std::size_t>(rows.n_tokens) +
                     static_cast<std::size_t>(token);
     int32x4_t q[8];
-    int32x4_t total = vdupq_n_s32(0);
+    int32x4_t total[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
     for (int i = 0; i < 8; ++i) {
       q[i] = vcvtnq_s32_f32(vmulq_n_f32(v[i], inverse));
-      total = vaddq_s32(total, q[i]);
+      total[i / 4] = vaddq_s32(total[i / 4], q[i]);
     }
     for (int i = 0; i < 2; ++i) {
       const int16x8_t a = vcombine_s16(vmovn_s32(q[4 * i]), vmovn_s32(q[4 * i + 1]));
@@ -68,9 +68,10 @@ void quantize_row(const float* x, int dim, int token, const Int8Rows& rows) {
       vst1q_s8(rows.q + at * kGroupColumns + static_cast<std::size_t>(i) * 16,
                vcombine_s8(vmovn_s16(a), vmovn_s16(b)));
     }
-    const std::int32_t sum = vaddvq_s32(total);
+    const std::int32_t half_sum = vaddvq_s32(total[0]), sum = half_sum + vaddvq_s32(total[1]);
     rows.scale[at] = max / 127.0f;
     rows.sum[at] = sum;
+    rows.half_sum[at] = half_sum;
     rows.scaled_sum[at] = rows.scale[at] * static_cast<float>(sum);
   }
 }
@@ -214,8 +215,13 @@ PENSIEVE_NEON_DOT void dot_panel(int zero,
           } else {
             sum = vfmaq_f32(sum, s0, vcvtq_f32_s32(vaddq_s32(a, b)));
           }
-          if constexpr (kAffine) {
-            sum = vfmaq_n_f32(sum, vld1q_f32(panel.offset + g * 16 + row), x.scaled_sum[i]);
+          const float* const offset = panel.offset + g * 32 + row;
+          if constexpr (kAffine && kHalves) {
+            const std::int32_t first = x.half_sum[i], second = x.sum[i] - first;
+            sum = vfmaq_n_f32(sum, vld1q_f32(offset), x.scale[i] * static_cast<float>(first));
+            sum = vfmaq_n_f32(sum, vld1q_f32(offset + 16), x.scale[i] * static_cast<float>(second));
+          } else if constexpr (kAffine) {
+            sum = vfmaq_n_f32(sum, vld1q_f32(offset), x.scaled_sum[i]);
           }
           vst1q_f32(out, sum);
         }
@@ -232,7 +238,8 @@ void dot_int8(const PanelFormat& format,
               int first_token,
               int n_tokens,
               float* acc) {
-  const auto run = format.halves                  ? dot_panel<false, false, true>
+  const auto run = format.halves && format.affine ? dot_panel<false, true, true>
+                   : format.halves                ? dot_panel<false, false, true>
                    : format.wide && format.affine ? dot_panel<true, true, false>
                    : format.wide                  ? dot_panel<true, false, false>
                    : format.affine                ? dot_panel<false, true, false>
@@ -413,6 +420,7 @@ constexpr Kernels kNeon{.name = "neon",
                         .product_int8 = product_int8,
                         .pack_f32 = nullptr,
                         .dot_f32 = dot_f32,
+                        .quantize_q8_0 = nullptr,
                         .swiglu = swiglu,
                         .load_keys = load_keys,
                         .load_values = load_values,
@@ -423,7 +431,9 @@ constexpr Kernels kNeon{.name = "neon",
 const Kernels* neon_kernels() {
   static const Kernels kernels = [] {
     Kernels table = kNeon;
-    table.pack_f32 = scalar_kernels()->pack_f32;  // once per panel: not worth a version of its own
+    // Once per panel, and once per load: not worth versions of their own.
+    table.pack_f32 = scalar_kernels()->pack_f32;
+    table.quantize_q8_0 = scalar_kernels()->quantize_q8_0;
     return table;
   }();
   return &kernels;

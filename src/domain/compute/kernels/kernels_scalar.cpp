@@ -32,6 +32,7 @@ void quantize_row(const float* x, int dim, int token, const Int8Rows& rows) {
       const auto q = static_cast<std::int8_t>(std::nearbyint(in[i] * inverse));
       rows.q[at * kGroupColumns + static_cast<std::size_t>(i)] = q;
       sum += q;
+      if (i == kGroupColumns / 2 - 1) rows.half_sum[at] = sum;
     }
     rows.scale[at] = max / 127.0f;
     rows.sum[at] = sum;
@@ -49,9 +50,10 @@ void pack_int8(
       for (int c = 0; c < kGroupColumns; ++c) {
         panel.q[g * 512 + (c / 4) * 64 + r * 4 + c % 4] = group.u[c];
       }
-      panel.scale[g * 32 + r] = group.scale[0];
-      if (format.halves) panel.scale[g * 32 + 16 + r] = group.scale[1];
-      if (format.affine) panel.offset[g * 16 + r] = group.offset;
+      for (int half = 0; half < (format.halves ? 2 : 1); ++half) {
+        panel.scale[g * 32 + half * 16 + r] = group.scale[half];
+        if (format.affine) panel.offset[g * 32 + half * 16 + r] = group.offset[half];
+      }
     }
   }
 }
@@ -82,7 +84,14 @@ void dot_int8(const PanelFormat& format,
           const float scale = panel.scale[g * 32 + part * 16 + r] * x.scale[at];
           sum = std::fma(scale, static_cast<float>(s), sum);
         }
-        if (format.affine) sum = std::fma(panel.offset[g * 16 + r], x.scaled_sum[at], sum);
+        const float* const offset = panel.offset + g * 32 + r;
+        if (format.affine && format.halves) {
+          const std::int32_t first = x.half_sum[at], second = x.sum[at] - first;
+          sum = std::fma(offset[0], x.scale[at] * static_cast<float>(first), sum);
+          sum = std::fma(offset[16], x.scale[at] * static_cast<float>(second), sum);
+        } else if (format.affine) {
+          sum = std::fma(offset[0], x.scaled_sum[at], sum);
+        }
       }
     }
   }
@@ -128,6 +137,27 @@ void dot_f32(const float* panel,
       }
     }
   }
+}
+
+bool quantize_q8_0(const WeightView& plain, int row, std::byte* out) {
+  for (int g = 0; g < plain.cols / kGroupColumns; ++g, out += 34) {
+    float x[kGroupColumns];
+    read_group_f32(plain, row, g, x);
+    float max = 0;
+    for (const float v : x) {
+      if (!std::isfinite(v)) return false;
+      max = std::max(max, std::fabs(v));
+    }
+    const float d = max / 127.0f;
+    const std::uint16_t stored = float_to_half(d);
+    if (stored == 0x7C00) return false;
+    const float inverse = d >= std::numeric_limits<float>::min() ? 1.0f / d : 0.0f;
+    std::memcpy(out, &stored, 2);
+    for (int i = 0; i < kGroupColumns; ++i) {
+      out[2 + i] = static_cast<std::byte>(static_cast<std::int8_t>(std::round(x[i] * inverse)));
+    }
+  }
+  return true;
 }
 
 void swiglu(float* out, const float* gate, const float* up, int n) {
@@ -201,6 +231,7 @@ constexpr Kernels kScalar{.name = "scalar",
                           .product_int8 = product_int8,
                           .pack_f32 = pack_f32,
                           .dot_f32 = dot_f32,
+                          .quantize_q8_0 = quantize_q8_0,
                           .swiglu = swiglu,
                           .load_keys = load_keys,
                           .load_values = load_values,

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -59,21 +60,23 @@ struct Rows {
       : q(static_cast<std::size_t>(dim * n_tokens)),
         scale(q.size() / 32),
         scaled(q.size() / 32),
-        sum(q.size() / 32) {
+        sum(q.size() / 32),
+        half_sum(q.size() / 32) {
     view = {.q = q.data(),
             .scale = scale.data(),
             .sum = sum.data(),
+            .half_sum = half_sum.data(),
             .scaled_sum = scaled.data(),
             .n_tokens = n_tokens};
   }
   std::vector<std::int8_t> q;
   std::vector<float> scale, scaled;
-  std::vector<std::int32_t> sum;
+  std::vector<std::int32_t> sum, half_sum;
   Int8Rows view;
 };
 
 struct Panel {
-  explicit Panel(int n_groups) : memory(static_cast<std::size_t>(n_groups) * (128 + 32 + 16)) {
+  explicit Panel(int n_groups) : memory(static_cast<std::size_t>(n_groups) * (128 + 32 + 32)) {
     view.q = reinterpret_cast<std::uint8_t*>(memory.data());
     view.scale = memory.data() + n_groups * 128;
     view.offset = view.scale + n_groups * 32;
@@ -125,6 +128,7 @@ TEST(QuantizeRow, EveryVariantMatchesTheScalarDefinitionExactly) {
       EXPECT_EQ(actual.q, expected.q);
       EXPECT_EQ(actual.scale, expected.scale);
       EXPECT_EQ(actual.sum, expected.sum);
+      EXPECT_EQ(actual.half_sum, expected.half_sum);
       EXPECT_EQ(actual.scaled, expected.scaled);
     }
   }
@@ -138,11 +142,16 @@ TEST(QuantizeRow, RoundsWithinHalfAStep) {
     const float scale = rows.scale[i / 32];
     EXPECT_NEAR(scale * static_cast<float>(rows.q[i]), x[i], 0.5001f * scale);
   }
+  for (std::size_t g = 0; g < 2; ++g) {
+    const auto* const q = rows.q.data() + g * 32;
+    EXPECT_EQ(rows.half_sum[g], std::accumulate(q, q + 16, 0));
+    EXPECT_EQ(rows.sum[g], std::accumulate(q, q + 32, 0));
+  }
 }
 
 TEST(PackInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
   for (const Kernels* k : fast_variants()) {
-    for (const WeightType type : kQuantizedTypes) {
+    for (const WeightType type : quantized_types()) {
       SCOPED_TRACE(Message() << k->name << ", " << to_string(type));
       const TestWeights w(type, 21, 512, 3);  // 21 rows: the second block repeats its last row
       const PanelFormat format = panel_format(type);
@@ -161,7 +170,9 @@ TEST(PackInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
                                 format.halves ? 128 : 64),
                     0);
           if (format.affine) {
-            EXPECT_EQ(std::memcmp(actual.view.offset + g * 16, expected.view.offset + g * 16, 64),
+            EXPECT_EQ(std::memcmp(actual.view.offset + g * 32,
+                                  expected.view.offset + g * 32,
+                                  format.halves ? 128 : 64),
                       0);
           }
         }
@@ -172,7 +183,7 @@ TEST(PackInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
 
 // The panel must mean what dequantize_row() says: scale * (u - zero) + offset.
 TEST(PackInt8, ScalarPanelHoldsTheDequantisedWeights) {
-  for (const WeightType type : kQuantizedTypes) {
+  for (const WeightType type : quantized_types()) {
     SCOPED_TRACE(to_string(type));
     const TestWeights w(type, 16, 512, 4);
     const PanelFormat format = panel_format(type);
@@ -184,8 +195,9 @@ TEST(PackInt8, ScalarPanelHoldsTheDequantisedWeights) {
       for (int c = 0; c < 512; ++c) {
         const int g = c / 32, i = c % 32;
         const int u = panel.view.q[g * 512 + (i / 4) * 64 + r * 4 + i % 4];
-        const float scale = panel.view.scale[g * 32 + (format.halves && i >= 16 ? 16 : 0) + r];
-        const float offset = format.affine ? panel.view.offset[g * 16 + r] : 0.0f;
+        const int at = g * 32 + (format.halves && i >= 16 ? 16 : 0) + r;
+        const float scale = panel.view.scale[at];
+        const float offset = format.affine ? panel.view.offset[at] : 0.0f;
         EXPECT_EQ(scale * static_cast<float>(u - format.zero) + offset,
                   row[static_cast<std::size_t>(c)])
             << "row " << r << ", column " << c;
@@ -198,7 +210,7 @@ TEST(PackInt8, ScalarPanelHoldsTheDequantisedWeights) {
 TEST(DotInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
   constexpr int kTokens = 5, kGroups = 16;
   for (const Kernels* k : fast_variants()) {
-    for (const WeightType type : kQuantizedTypes) {
+    for (const WeightType type : quantized_types()) {
       for (const bool extreme : {false, true}) {
         SCOPED_TRACE(Message() << k->name << ", " << to_string(type)
                                << (extreme ? ", extreme" : ""));
@@ -219,7 +231,7 @@ TEST(DotInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
         Int8Panel rest = panel.view;
         rest.q += 3 * 512;
         rest.scale += 3 * 32;
-        rest.offset += 3 * 16;
+        rest.offset += 3 * 32;
         for (int t = 0; t < kTokens; ++t) {
           k->dot_int8(panel_format(type), panel.view, 0, 3, x.view, t, 1, actual.data() + t * 16);
         }
@@ -233,7 +245,7 @@ TEST(DotInt8, EveryVariantMatchesTheScalarDefinitionExactly) {
 TEST(ProductInt8, EveryVariantEqualsPackAndDotExactly) {
   constexpr int kTokens = 3, kGroups = 24;
   for (const Kernels* k : runnable_kernels()) {
-    for (const WeightType type : kQuantizedTypes) {
+    for (const WeightType type : quantized_types()) {
       for (const unsigned seed : {14u, 15u}) {
         SCOPED_TRACE(Message() << k->name << ", " << to_string(type) << ", seed " << seed);
         const TestWeights w(type, 37, kGroups * 32, seed);
@@ -268,7 +280,7 @@ TEST(ProductInt8, EveryVariantEqualsPackAndDotExactly) {
 // 2 * 16 fused steps is left, each at most 2^-24 of the running magnitude.
 TEST(DotInt8, ScalarIsTheProductOfWhatWasStored) {
   constexpr int kColumns = 512;
-  for (const WeightType type : kQuantizedTypes) {
+  for (const WeightType type : quantized_types()) {
     SCOPED_TRACE(to_string(type));
     const TestWeights w(type, 16, kColumns, 6);
     const auto x = random_row(kColumns, 8);
@@ -296,7 +308,7 @@ TEST(DotInt8, ScalarIsTheProductOfWhatWasStored) {
 TEST(DotF32, EveryVariantMatchesTheScalarDefinitionExactly) {
   constexpr int kColumns = 512, kTokens = 11;
   for (const Kernels* k : fast_variants()) {
-    for (const WeightType type : kAllTypes) {
+    for (const WeightType type : all_types()) {
       SCOPED_TRACE(Message() << k->name << ", " << to_string(type));
       const TestWeights w(type, 19, kColumns, 9);
       const auto x = random_row(kColumns * kTokens, 10);
@@ -318,7 +330,7 @@ TEST(DotF32, EveryVariantMatchesTheScalarDefinitionExactly) {
 }
 
 TEST(PackF32, ScalarPanelIsTheDequantisedMatrix) {
-  for (const WeightType type : kAllTypes) {
+  for (const WeightType type : all_types()) {
     SCOPED_TRACE(to_string(type));
     const TestWeights w(type, 16, 256, 11);
     Aligned panel(256 * 16);
@@ -328,6 +340,43 @@ TEST(PackF32, ScalarPanelIsTheDequantisedMatrix) {
       dequantize_row(w.view, r, row.data());
       for (int c = 0; c < 256; ++c)
         EXPECT_EQ(panel.data()[c * 16 + r], row[static_cast<std::size_t>(c)]);
+    }
+  }
+}
+
+TEST(QuantizeQ8_0, EveryVariantMatchesTheScalarDefinitionExactly) {
+  for (const Kernels* k : fast_variants()) {
+    for (const WeightType type : {WeightType::F32, WeightType::F16, WeightType::BF16}) {
+      SCOPED_TRACE(Message() << k->name << ", " << to_string(type));
+      TestWeights w(type, 3, 256, 16);
+      // Row 1: zeros, then halves between two steps (the scale is 1). Row 2: the smallest numbers.
+      const auto put = [&](int row, int column, float v) {
+        const auto at = static_cast<std::size_t>(row * 256 + column);
+        const auto bits = std::bit_cast<std::uint32_t>(v);
+        const auto half = float_to_half(v);
+        const auto bfloat = static_cast<std::uint16_t>(bits >> 16);
+        if (type == WeightType::F32) std::memcpy(w.data.data() + at * 4, &bits, 4);
+        if (type == WeightType::F16) std::memcpy(w.data.data() + at * 2, &half, 2);
+        if (type == WeightType::BF16) std::memcpy(w.data.data() + at * 2, &bfloat, 2);
+      };
+      for (int i = 0; i < 32; ++i) {
+        put(1, i, 0.0f);
+        put(1, 32 + i, i == 0 ? -127.0f : static_cast<float>(i - 16) + 0.5f);
+        put(2, i, 1e-38f * static_cast<float>(i));
+        put(2, 32 + i, 1e-45f * static_cast<float>(i));
+      }
+      std::vector<std::byte> expected(8 * 34), actual(8 * 34);
+      for (int row = 0; row < 3; ++row) {
+        EXPECT_TRUE(scalar().quantize_q8_0(w.view, row, expected.data()));
+        EXPECT_TRUE(k->quantize_q8_0(w.view, row, actual.data()));
+        EXPECT_EQ(actual, expected) << "row " << row;
+      }
+      // The last is beyond the scale's f16, and infinite as an f16 itself.
+      for (const float v : {std::nanf(""), -std::numeric_limits<float>::infinity(), 1e7f}) {
+        put(1, 70, v);
+        EXPECT_FALSE(scalar().quantize_q8_0(w.view, 1, expected.data())) << v;
+        EXPECT_FALSE(k->quantize_q8_0(w.view, 1, actual.data())) << v;
+      }
     }
   }
 }

@@ -25,13 +25,25 @@ struct Columns {
   __m512i t[4];
 };
 
+// 16 bytes, or the first kDwords dwords of them: what lies behind those is not touched.
+template <int kDwords>
+PENSIEVE_AVX512 inline __m128i load_dwords(const std::byte* at) {
+  return kDwords == 4 ? load16(at)
+                      : _mm_maskz_loadu_epi32(static_cast<__mmask8>((1 << kDwords) - 1), at);
+}
+
+template <int kDwords = 4>
 PENSIEVE_AVX512 inline Columns load_columns(const Rows& rows, std::ptrdiff_t offset) {
   __m512i z[4];  // z[i]: rows i, 4 + i, 8 + i, 12 + i, one to a 128-bit lane
   for (int i = 0; i < 4; ++i) {
-    const __m256i low = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(load16(rows.at(i, offset))), load16(rows.at(4 + i, offset)), 1);
+    const __m256i low =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(load_dwords<kDwords>(rows.at(i, offset))),
+                                load_dwords<kDwords>(rows.at(4 + i, offset)),
+                                1);
     const __m256i high = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(load16(rows.at(8 + i, offset))), load16(rows.at(12 + i, offset)), 1);
+        _mm256_castsi128_si256(load_dwords<kDwords>(rows.at(8 + i, offset))),
+        load_dwords<kDwords>(rows.at(12 + i, offset)),
+        1);
     z[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
   }
   const __m512i a = _mm512_unpacklo_epi32(z[0], z[1]), b = _mm512_unpackhi_epi32(z[0], z[1]);
@@ -77,9 +89,46 @@ struct Unpacked {
   __m512i w[8];
 };
 
+// 32 elements of 16 rows, 2, 3, 5 or 6 bits each, from 4 * kBits bytes of a little-endian stream in
+// each row. Four neighbours take at most 24 bits: a shift brings them to the bottom of a row's
+// dword, three more give each its byte.
+template <int kBits>
+PENSIEVE_AVX512 inline Unpacked unpack_stream16(const Rows& rows, std::ptrdiff_t offset) {
+  static_assert(kBits == 2 || kBits == 3 || kBits == 5 || kBits == 6);
+  constexpr int kLoaded = kBits < 4 ? kBits : 4;
+  __m512i t[6];  // dword j of the stream, a row to a lane
+  const Columns c = load_columns<kLoaded>(rows, offset);
+  for (int j = 0; j < kLoaded; ++j) t[j] = c.t[j];
+  if constexpr (kBits > 4) {
+    const Columns d = load_columns(rows, offset + (kBits - 4) * 4);
+    for (int j = 4; j < kBits; ++j) t[j] = d.t[j - (kBits - 4)];
+  }
+  constexpr int kMask = (1 << kBits) - 1;
+  Unpacked out;
+  for (int k = 0; k < 8; ++k) {
+    const int first = 4 * k * kBits, dword = first / 32, shift = first % 32;
+    __m512i four = _mm512_srli_epi32(t[dword], static_cast<unsigned>(shift));
+    if (shift + 4 * kBits > 32) {
+      four =
+          _mm512_or_si512(four, _mm512_slli_epi32(t[dword + 1], static_cast<unsigned>(32 - shift)));
+    }
+    __m512i bytes = _mm512_and_si512(four, _mm512_set1_epi32(kMask));
+    for (int i = 1; i < 4; ++i) {
+      const __m512i moved = _mm512_slli_epi32(four, static_cast<unsigned>(i * (8 - kBits)));
+      bytes = _mm512_or_si512(bytes, _mm512_and_si512(moved, _mm512_set1_epi32(kMask << (8 * i))));
+    }
+    out.w[k] = bytes;
+  }
+  return out;
+}
+
 // Formats whose groups stand alone: everything but the K-quants' super-blocks and the 5-bit types.
 template <WeightType kType>
 PENSIEVE_AVX512 inline Unpacked unpack_group(const Rows& rows, int g) {
+  constexpr int kBits = mlx_bits(kType);
+  if constexpr (kBits != 0 && kBits != 4 && kBits != 8) {
+    return unpack_stream16<kBits>(rows, static_cast<std::ptrdiff_t>(g) * kBits * 4);
+  }
   constexpr bool kBytes = kType == WeightType::Q8_0 || kType == WeightType::Mlx8;
   constexpr int kGroupBytes = kType == WeightType::Q4_0   ? 18
                               : kType == WeightType::Q4_1 ? 20
@@ -118,7 +167,7 @@ PENSIEVE_AVX512 inline Unpacked unpack_group(const Rows& rows, int g) {
   return out;
 }
 
-// Scales and offsets of up to 8 groups from `first_group` on, [n_groups][16].
+// Scales and offsets of up to 8 groups from `first_group` on: 16 of each, so many floats apart.
 template <WeightType kType>
 PENSIEVE_AVX512 inline void load_scales(const WeightView& view,
                                         const Rows& rows,
@@ -129,16 +178,17 @@ PENSIEVE_AVX512 inline void load_scales(const WeightView& view,
                                         std::uint64_t more[8][4],
                                         float* scale,
                                         int scale_stride,
-                                        float* offset) {
-  if constexpr (kType == WeightType::Mlx4 || kType == WeightType::Mlx8) {
+                                        float* offset,
+                                        int offset_stride) {
+  if constexpr (mlx_bits(kType) != 0) {
     const auto per_row = static_cast<std::size_t>(view.cols / view.group_size);
     for (int i = 0; i < n_groups; ++i) {
       const int g = first_group + i;
       float* const s = scale + i * scale_stride;
-      float* const o = offset + i * kBlockRows;
+      float* const o = offset + i * offset_stride;
       if (i > 0 && g * kGroupColumns % view.group_size != 0) {
         _mm512_store_ps(s, _mm512_load_ps(s - scale_stride));
-        _mm512_store_ps(o, _mm512_load_ps(o - kBlockRows));
+        _mm512_store_ps(o, _mm512_load_ps(o - offset_stride));
         continue;
       }
       const std::size_t at = static_cast<std::size_t>(first_row) * per_row +
@@ -171,7 +221,7 @@ PENSIEVE_AVX512 inline void load_scales(const WeightView& view,
     for (int i = 0; i < n_groups; ++i) {
       _mm512_store_ps(scale + i * scale_stride, halves(bits[i]));
       if constexpr (kType == WeightType::Q4_1)
-        _mm512_store_ps(offset + i * kBlockRows, halves(more[i]));
+        _mm512_store_ps(offset + i * offset_stride, halves(more[i]));
     }
   }
 }
@@ -195,7 +245,8 @@ PENSIEVE_AVX512 inline void pack_plain(const WeightView& view,
                        more,
                        panel.scale + from * Int8Panel::kScalesPerGroup,
                        Int8Panel::kScalesPerGroup,
-                       panel.offset + from * Int8Panel::kOffsetsPerGroup);
+                       panel.offset + from * Int8Panel::kOffsetsPerGroup,
+                       Int8Panel::kOffsetsPerGroup);
     for (int i = from; i < from + n; ++i) {
       const Unpacked u = unpack_group<kType>(rows, first_group + i);
       for (int k = 0; k < 8; ++k)
@@ -250,6 +301,86 @@ PENSIEVE_AVX512 inline void k_block(const Rows& rows, int block, const Int8Panel
   }
 }
 
+// Byte i of 16 bytes of 16 rows, as a number in each row's dword.
+PENSIEVE_AVX512 inline __m512i byte_column(const Columns& c, int i) {
+  return _mm512_and_si512(_mm512_srl_epi32(c.t[i / 4], _mm_cvtsi32_si128(8 * (i % 4))),
+                          _mm512_set1_epi32(255));
+}
+
+// Where the 16 scales, or offsets, of columns 16 i to 16 i + 15 of a super-block go.
+inline float* half_scales(const Int8Panel& panel, int i) {
+  return panel.scale + (i / 2) * Int8Panel::kScalesPerGroup + (i % 2) * kBlockRows;
+}
+inline float* half_offsets(const Int8Panel& panel, int i) {
+  return panel.offset + (i / 2) * Int8Panel::kOffsetsPerGroup + (i % 2) * kBlockRows;
+}
+
+// The two-bit fields of a super-block of Q2_K or Q3_K, four groups to a byte. In Q3_K
+// the third bits of all eight groups stand in 32 bytes at `high_at`, a group to a bit.
+template <bool kThree>
+PENSIEVE_AVX512 inline void two_bit_groups(const Rows& rows,
+                                           std::ptrdiff_t at,
+                                           std::ptrdiff_t high_at,
+                                           const Int8Panel& panel) {
+  const __m512i three = _mm512_set1_epi8(3), four = _mm512_set1_epi8(4);
+  for (int quarter = 0; quarter < 2; ++quarter) {  // columns 0-15, then 16-31, of eight groups
+    Columns high{};
+    if constexpr (kThree) high = load_columns(rows, high_at + quarter * 16);
+    for (int half = 0; half < 2; ++half) {
+      const Columns low = load_columns(rows, at + half * 32 + quarter * 16);
+      for (int j = 0; j < 4; ++j) {
+        for (int part = 0; part < 4; ++part) {
+          const int group = half * 4 + part;
+          __m512i u =
+              _mm512_and_si512(_mm512_srl_epi16(low.t[j], _mm_cvtsi32_si128(2 * part)), three);
+          if constexpr (kThree) {
+            const __m512i bit = _mm512_set1_epi8(static_cast<char>(1 << group));
+            u = _mm512_mask_add_epi8(u, _mm512_test_epi8_mask(high.t[j], bit), u, four);
+          }
+          store_columns(panel.q + group * Int8Panel::kBytesPerGroup, quarter * 4 + j, u);
+        }
+      }
+    }
+  }
+}
+
+// One super-block of Q2_K: a byte holds the scale (low) and the minimum of 16 columns.
+PENSIEVE_AVX512 inline void q2k_block(const Rows& rows, int block, const Int8Panel& panel) {
+  const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(block) * 84;
+  const __m512 d = halves_at(rows, base + 80), dmin = halves_at(rows, base + 82);
+  const Columns both = load_columns(rows, base);
+  for (int i = 0; i < 16; ++i) {
+    const __m512i byte = byte_column(both, i);
+    const __m512i scale = _mm512_and_si512(byte, _mm512_set1_epi32(15));
+    const __m512i min = _mm512_srli_epi32(byte, 4);
+    _mm512_store_ps(half_scales(panel, i), _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)));
+    _mm512_store_ps(
+        half_offsets(panel, i),
+        _mm512_xor_ps(_mm512_mul_ps(dmin, _mm512_cvtepi32_ps(min)), _mm512_set1_ps(-0.0f)));
+  }
+  two_bit_groups<false>(rows, base + 16, 0, panel);
+}
+
+// One super-block of Q3_K: scales as scale_q3k() says.
+PENSIEVE_AVX512 inline void q3k_block(const Rows& rows, int block, const Int8Panel& panel) {
+  const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(block) * 110;
+  const __m512 d = halves_at(rows, base + 108);
+  // The 12 bytes of scales with two bytes of integers before them, so that no load leaves the
+  // block.
+  const Columns packed = load_columns(rows, base + 94);
+  for (int i = 0; i < 16; ++i) {
+    const __m512i low = byte_column(packed, 2 + i % 8), high = byte_column(packed, 10 + i % 4);
+    const __m512i low4 =
+        i < 8 ? _mm512_and_si512(low, _mm512_set1_epi32(15)) : _mm512_srli_epi32(low, 4);
+    const __m512i high2 = _mm512_and_si512(_mm512_srl_epi32(high, _mm_cvtsi32_si128(2 * (i / 4))),
+                                           _mm512_set1_epi32(3));
+    const __m512i scale =
+        _mm512_sub_epi32(_mm512_or_si512(low4, _mm512_slli_epi32(high2, 4)), _mm512_set1_epi32(32));
+    _mm512_store_ps(half_scales(panel, i), _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)));
+  }
+  two_bit_groups<true>(rows, base + 32, base, panel);
+}
+
 // One super-block of Q6_K: eight groups in two halves of four.
 PENSIEVE_AVX512 inline void q6k_block(const Rows& rows, int block, const Int8Panel& panel) {
   const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(block) * 210;
@@ -259,8 +390,7 @@ PENSIEVE_AVX512 inline void q6k_block(const Rows& rows, int block, const Int8Pan
     // Byte i % 4 of every dword, sign-extended.
     const __m512i byte = _mm512_sll_epi32(s.t[i / 4], _mm_cvtsi32_si128(24 - 8 * (i % 4)));
     const __m512 scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_srai_epi32(byte, 24)));
-    _mm512_store_ps(panel.scale + (i / 2) * Int8Panel::kScalesPerGroup + (i % 2) * kBlockRows,
-                    scale);
+    _mm512_store_ps(half_scales(panel, i), scale);
   }
   for (int half = 0; half < 2; ++half) {
     for (int quarter = 0; quarter < 2; ++quarter) {  // columns 0-15, then 16-31, of four groups
@@ -288,7 +418,7 @@ PENSIEVE_AVX512 inline void q6k_block(const Rows& rows, int block, const Int8Pan
 
 PENSIEVE_AVX512 inline bool stands_alone(WeightType type) {
   return type == WeightType::Q4_0 || type == WeightType::Q4_1 || type == WeightType::Q8_0 ||
-         type == WeightType::Mlx4 || type == WeightType::Mlx8;
+         mlx_bits(type) != 0;
 }
 
 inline Rows rows_of(const WeightView& view, int first_row) {
@@ -298,8 +428,7 @@ inline Rows rows_of(const WeightView& view, int first_row) {
 
 PENSIEVE_AVX512 inline void pack_int8_512(
     const WeightView& view, int first_row, int first_group, int n_groups, const Int8Panel& panel) {
-  const bool super_blocks = view.type == WeightType::Q4_K || view.type == WeightType::Q5_K ||
-                            view.type == WeightType::Q6_K;
+  const bool super_blocks = block_shape(view.type).elements == 256;
   const bool whole = first_row + kBlockRows <= view.rows;
   if (!whole ||
       !(stands_alone(view.type) || (super_blocks && first_group % 8 == 0 && n_groups % 8 == 0))) {
@@ -313,7 +442,11 @@ PENSIEVE_AVX512 inline void pack_int8_512(
     PENSIEVE_CASE(Q4_0);
     PENSIEVE_CASE(Q4_1);
     PENSIEVE_CASE(Q8_0);
+    PENSIEVE_CASE(Mlx2);
+    PENSIEVE_CASE(Mlx3);
     PENSIEVE_CASE(Mlx4);
+    PENSIEVE_CASE(Mlx5);
+    PENSIEVE_CASE(Mlx6);
     PENSIEVE_CASE(Mlx8);
 #undef PENSIEVE_CASE
     default:
@@ -324,6 +457,8 @@ PENSIEVE_AVX512 inline void pack_int8_512(
                        .scale = panel.scale + block * 8 * Int8Panel::kScalesPerGroup,
                        .offset = panel.offset + block * 8 * Int8Panel::kOffsetsPerGroup};
     const int b = first_group / 8 + block;
+    if (view.type == WeightType::Q2_K) q2k_block(rows, b, at);
+    if (view.type == WeightType::Q3_K) q3k_block(rows, b, at);
     if (view.type == WeightType::Q4_K) k_block<false>(rows, b, at);
     if (view.type == WeightType::Q5_K) k_block<true>(rows, b, at);
     if (view.type == WeightType::Q6_K) q6k_block(rows, b, at);

@@ -78,13 +78,21 @@ PanelFormat panel_format(WeightType type) {
       return {.wide = false, .affine = false, .halves = false, .zero = 16};
     case WeightType::Q8_0:
       return {.wide = true, .affine = false, .halves = false, .zero = 128};
+    case WeightType::Q2_K:
+      return {.wide = false, .affine = true, .halves = true, .zero = 0};
+    case WeightType::Q3_K:
+      return {.wide = false, .affine = false, .halves = true, .zero = 4};
     case WeightType::Q6_K:
       return {.wide = false, .affine = false, .halves = true, .zero = 32};
     case WeightType::Q4_1:
     case WeightType::Q5_1:
     case WeightType::Q4_K:
     case WeightType::Q5_K:
+    case WeightType::Mlx2:
+    case WeightType::Mlx3:
     case WeightType::Mlx4:
+    case WeightType::Mlx5:
+    case WeightType::Mlx6:
       return {.wide = false, .affine = true, .halves = false, .zero = 0};
     case WeightType::Mlx8:
       return {.wide = true, .affine = true, .halves = false, .zero = 0};

@@ -11,29 +11,19 @@
 
 namespace pensieve::compute {
 
-inline constexpr WeightType kQuantizedTypes[] = {WeightType::Q4_0,
-                                                 WeightType::Q4_1,
-                                                 WeightType::Q5_0,
-                                                 WeightType::Q5_1,
-                                                 WeightType::Q8_0,
-                                                 WeightType::Q4_K,
-                                                 WeightType::Q5_K,
-                                                 WeightType::Q6_K,
-                                                 WeightType::Mlx4,
-                                                 WeightType::Mlx8};
-inline constexpr WeightType kAllTypes[] = {WeightType::F32,
-                                           WeightType::F16,
-                                           WeightType::BF16,
-                                           WeightType::Q4_0,
-                                           WeightType::Q4_1,
-                                           WeightType::Q5_0,
-                                           WeightType::Q5_1,
-                                           WeightType::Q8_0,
-                                           WeightType::Q4_K,
-                                           WeightType::Q5_K,
-                                           WeightType::Q6_K,
-                                           WeightType::Mlx4,
-                                           WeightType::Mlx8};
+// Every type, in the order of the enumeration; the quantised ones among them.
+inline std::vector<WeightType> all_types() {
+  std::vector<WeightType> all;
+  for (int i = 0; i <= static_cast<int>(kLastWeightType); ++i) {
+    all.push_back(static_cast<WeightType>(i));
+  }
+  return all;
+}
+inline std::vector<WeightType> quantized_types() {
+  std::vector<WeightType> all = all_types();
+  std::erase_if(all, is_plain);
+  return all;
+}
 
 // A matrix of `type`; `extreme` sets every integer to its largest magnitude (all bits one, or the
 // most negative where the integers are signed). MLX types take groups of 64 and f16 scales on even
@@ -82,15 +72,21 @@ struct TestWeights {
           put_half(at);
           put_half(at + 2);
           break;
+        case WeightType::Q2_K:
+          put_half(at + 80);
+          put_half(at + 82);
+          break;
+        case WeightType::Q3_K:
+          put_half(at + 108);
+          break;
         case WeightType::Q6_K:
           put_half(at + 208);
           break;
-        case WeightType::Mlx4:
-        case WeightType::Mlx8:
+        default:  // MLX: scales of their own
           break;
       }
     }
-    if (type == WeightType::Mlx4 || type == WeightType::Mlx8) {
+    if (const int bits = mlx_bits(type); bits != 0) {
       view.group_size = seed % 2 == 0 ? 64 : 32;
       view.scale_type = seed % 2 == 0 ? WeightType::F16 : WeightType::F32;
       const auto n =
@@ -103,7 +99,7 @@ struct TestWeights {
         array.insert(array.end(), bytes, bytes + (half ? 2 : 4));
       };
       // Biases that centre the integers, as a real quantiser's do, with some noise.
-      const float middle = type == WeightType::Mlx4 ? 7.5f : 127.5f;
+      const float middle = 0.5f * static_cast<float>((1 << bits) - 1);
       for (std::size_t i = 0; i < n; ++i) {
         const float scale = small() * 7.5f / middle;
         put(scales, scale);

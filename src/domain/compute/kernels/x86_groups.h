@@ -47,9 +47,51 @@ PENSIEVE_AVX2 inline __m256i fifth_bits(const std::byte* word) {
   return _mm256_and_si256(set, _mm256_set1_epi8(16));
 }
 
+// 32 elements of `kBits` bits each from 4 * kBits bytes of a little-endian stream. An element lies
+// within two bytes: each pair of bytes goes to a 16-bit lane of its own, is shifted up until the
+// element is on top, and down again.
+template <int kBits>
+PENSIEVE_AVX2 inline __m256i unpack_stream(const std::byte* stream) {
+  static_assert(kBits == 2 || kBits == 3 || kBits == 5 || kBits == 6);
+  struct Tables {
+    alignas(32) std::int32_t loaded[8];  // the stream's dwords: no byte behind it is touched
+    alignas(32) std::uint8_t pairs[2][32];
+    alignas(32) std::uint16_t up[2][16];
+  };
+  // Elements 16-31 begin 2 * kBits bytes in: kSkip dwords, and two bytes more where that is odd.
+  constexpr int kSkip = kBits * 2 / 4;
+  static constexpr Tables kTables = [] {
+    Tables t{};
+    for (int i = 0; i < kBits; ++i) t.loaded[i] = -1;
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < 16; ++i) {
+        const int bit = i * kBits + half * (kBits * 2 % 4) * 8;
+        t.pairs[half][2 * i] = static_cast<std::uint8_t>(bit / 8);
+        t.pairs[half][2 * i + 1] = static_cast<std::uint8_t>(bit / 8 + 1);
+        t.up[half][i] = static_cast<std::uint16_t>(1 << (16 - kBits - bit % 8));
+      }
+    }
+    return t;
+  }();
+  const __m256i all =
+      _mm256_maskload_epi32(reinterpret_cast<const int*>(stream), load32(kTables.loaded));
+  const __m256i halves[2] = {
+      _mm256_permute2x128_si256(all, all, 0),
+      _mm256_permutevar8x32_epi32(
+          all,
+          _mm256_setr_epi32(
+              kSkip, kSkip + 1, kSkip + 2, kSkip + 3, kSkip, kSkip + 1, kSkip + 2, kSkip + 3))};
+  __m256i wide[2];
+  for (int half = 0; half < 2; ++half) {
+    const __m256i pairs = _mm256_shuffle_epi8(halves[half], load32(kTables.pairs[half]));
+    wide[half] = _mm256_srli_epi16(_mm256_mullo_epi16(pairs, load32(kTables.up[half])), 16 - kBits);
+  }
+  return _mm256_permute4x64_epi64(_mm256_packus_epi16(wide[0], wide[1]), 0xD8);
+}
+
 struct VectorGroup {
   __m256i u;
-  float scale0, scale1, offset;
+  float scale0, scale1, offset0, offset1;
 };
 
 // As read_group(), for one format. `row` is needed for MLX's separate scales alone.
@@ -66,7 +108,7 @@ PENSIEVE_AVX2 inline VectorGroup read_group(const WeightView& view,
   } else if constexpr (kType == WeightType::Q4_1) {
     const std::byte* b = data + g * 20;
     out.scale0 = half_at(b);
-    out.offset = half_at(b + 2);
+    out.offset0 = half_at(b + 2);
     out.u = split_nibbles(b + 4);
   } else if constexpr (kType == WeightType::Q5_0) {
     const std::byte* b = data + g * 22;
@@ -75,12 +117,38 @@ PENSIEVE_AVX2 inline VectorGroup read_group(const WeightView& view,
   } else if constexpr (kType == WeightType::Q5_1) {
     const std::byte* b = data + g * 24;
     out.scale0 = half_at(b);
-    out.offset = half_at(b + 2);
+    out.offset0 = half_at(b + 2);
     out.u = _mm256_or_si256(split_nibbles(b + 8), fifth_bits(b + 4));
   } else if constexpr (kType == WeightType::Q8_0) {
     const std::byte* b = data + g * 34;
     out.scale0 = half_at(b);
     out.u = _mm256_xor_si256(load32(b + 2), _mm256_set1_epi8(static_cast<char>(0x80)));
+  } else if constexpr (kType == WeightType::Q2_K) {
+    const std::byte* b = data + (g / 8) * 84;
+    const int half = (g % 8) / 4, part = g % 4;
+    const float d = half_at(b + 80), dmin = half_at(b + 82);
+    const std::byte* both = b + (g % 8) * 2;
+    out.scale0 = d * static_cast<float>(nibble_low(both[0]));
+    out.scale1 = d * static_cast<float>(nibble_low(both[1]));
+    out.offset0 = -(dmin * static_cast<float>(nibble_high(both[0])));
+    out.offset1 = -(dmin * static_cast<float>(nibble_high(both[1])));
+    out.u =
+        _mm256_and_si256(_mm256_srl_epi16(load32(b + 16 + half * 32), _mm_cvtsi32_si128(2 * part)),
+                         _mm256_set1_epi8(3));
+    return out;
+  } else if constexpr (kType == WeightType::Q3_K) {
+    const std::byte* b = data + (g / 8) * 110;
+    const int half = (g % 8) / 4, part = g % 4;
+    const float d = half_at(b + 108);
+    out.scale0 = d * static_cast<float>(scale_q3k(b + 96, (g % 8) * 2));
+    out.scale1 = d * static_cast<float>(scale_q3k(b + 96, (g % 8) * 2 + 1));
+    const __m256i two =
+        _mm256_and_si256(_mm256_srl_epi16(load32(b + 32 + half * 32), _mm_cvtsi32_si128(2 * part)),
+                         _mm256_set1_epi8(3));
+    const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << (g % 8)));
+    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(load32(b), bit), bit);
+    out.u = _mm256_or_si256(two, _mm256_and_si256(set, _mm256_set1_epi8(4)));
+    return out;
   } else if constexpr (kType == WeightType::Q4_K || kType == WeightType::Q5_K) {
     constexpr bool kFive = kType == WeightType::Q5_K;
     const std::byte* b = data + (g / 8) * (kFive ? 176 : 144);
@@ -88,7 +156,7 @@ PENSIEVE_AVX2 inline VectorGroup read_group(const WeightView& view,
     int scale = 0, min = 0;
     scale_and_min(b + 4, part, &scale, &min);
     out.scale0 = half_at(b) * static_cast<float>(scale);
-    out.offset = -(half_at(b + 2) * static_cast<float>(min));
+    out.offset0 = -(half_at(b + 2) * static_cast<float>(min));
     const __m256i q = load32(b + (kFive ? 48 : 16) + (part / 2) * 32);
     const __m256i low = _mm256_set1_epi8(15);
     out.u = _mm256_and_si256(part % 2 == 0 ? q : _mm256_srli_epi16(q, 4), low);
@@ -112,19 +180,21 @@ PENSIEVE_AVX2 inline VectorGroup read_group(const WeightView& view,
         _mm256_and_si256(_mm256_srl_epi16(h, _mm_cvtsi32_si128(2 * part)), _mm256_set1_epi8(3));
     out.u = _mm256_or_si256(four, _mm256_slli_epi16(two, 4));
     return out;
-  } else if constexpr (kType == WeightType::Mlx4 || kType == WeightType::Mlx8) {
+  } else if constexpr (mlx_bits(kType) != 0) {
     const auto index =
         static_cast<std::size_t>(row) * static_cast<std::size_t>(view.cols / view.group_size) +
         static_cast<std::size_t>(g * 32 / view.group_size);
     if (view.scale_type == WeightType::F16) {
       out.scale0 = half_at(view.scales + index * 2);
-      out.offset = half_at(view.biases + index * 2);
+      out.offset0 = half_at(view.biases + index * 2);
     } else {
       out.scale0 = load_scale(view.scale_type, view.scales, index);
-      out.offset = load_scale(view.scale_type, view.biases, index);
+      out.offset0 = load_scale(view.scale_type, view.biases, index);
     }
     if constexpr (kType == WeightType::Mlx8) {
       out.u = load32(data + g * 32);
+    } else if constexpr (kType != WeightType::Mlx4) {
+      out.u = unpack_stream<mlx_bits(kType)>(data + g * mlx_bits(kType) * 4);
     } else {  // element 2 i is the low nibble of byte i, 2 i + 1 the high one
       const __m128i bytes = load16(data + g * 16);
       const __m128i mask = _mm_set1_epi8(15);
@@ -135,6 +205,7 @@ PENSIEVE_AVX2 inline VectorGroup read_group(const WeightView& view,
     }
   }
   out.scale1 = out.scale0;
+  out.offset1 = out.offset0;
   return out;
 }
 
@@ -175,7 +246,8 @@ PENSIEVE_AVX2 inline void pack_group(const WeightView& view,
       v[i] = group.u;
       scale[r] = group.scale0;
       if (format.halves) scale[16 + r] = group.scale1;
-      if (format.affine) offset[r] = group.offset;
+      if (format.affine) offset[r] = group.offset0;
+      if (format.affine && format.halves) offset[16 + r] = group.offset1;
     }
     transpose8x8(v);
     for (int k = 0; k < 8; ++k) {
@@ -215,14 +287,34 @@ PENSIEVE_AVX2 inline void pack_int8(
     PENSIEVE_CASE(Q5_0);
     PENSIEVE_CASE(Q5_1);
     PENSIEVE_CASE(Q8_0);
+    PENSIEVE_CASE(Q2_K);
+    PENSIEVE_CASE(Q3_K);
     PENSIEVE_CASE(Q4_K);
     PENSIEVE_CASE(Q5_K);
     PENSIEVE_CASE(Q6_K);
+    PENSIEVE_CASE(Mlx2);
+    PENSIEVE_CASE(Mlx3);
     PENSIEVE_CASE(Mlx4);
+    PENSIEVE_CASE(Mlx5);
+    PENSIEVE_CASE(Mlx6);
     PENSIEVE_CASE(Mlx8);
 #undef PENSIEVE_CASE
     default:
       break;
+  }
+}
+
+// Columns [8 c, 8 c + 8) of group `g` of a plain row.
+template <WeightType kType>
+PENSIEVE_AVX2 inline __m256 load_plain(const std::byte* row, int g, int c) {
+  static_assert(is_plain(kType));
+  if constexpr (kType == WeightType::F32) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(row + g * 128 + c * 32));
+  } else {
+    const __m128i bits = load16(row + g * 64 + c * 16);
+    return kType == WeightType::F16
+               ? _mm256_cvtph_ps(bits)
+               : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
 }
 
@@ -243,34 +335,24 @@ PENSIEVE_AVX2 inline void pack_f32_group(const WeightView& view,
                                          const int* index,
                                          int g,
                                          float* panel) {
-  constexpr bool kPlain =
-      kType == WeightType::F32 || kType == WeightType::F16 || kType == WeightType::BF16;
+  constexpr bool kPlain = is_plain(kType);
   const __m256i zero = _mm256_set1_epi32(panel_format(kType).zero);
   for (int half = 0; half < 2; ++half) {
     __m256 v[4][8];
     for (int i = 0; i < 8; ++i) {
       const int r = half * 8 + i;
       if constexpr (kPlain) {
-        for (int c = 0; c < 4; ++c) {
-          if constexpr (kType == WeightType::F32) {
-            v[c][i] = _mm256_loadu_ps(reinterpret_cast<const float*>(rows[r] + g * 128 + c * 32));
-          } else {
-            const __m128i bits = load16(rows[r] + g * 64 + c * 16);
-            v[c][i] = kType == WeightType::F16
-                          ? _mm256_cvtph_ps(bits)
-                          : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-          }
-        }
+        for (int c = 0; c < 4; ++c) v[c][i] = load_plain<kType>(rows[r], g, c);
       } else {
         const VectorGroup group = read_group<kType>(view, rows[r], index[r], g);
         alignas(32) std::uint8_t u[32];
         _mm256_store_si256(reinterpret_cast<__m256i*>(u), group.u);
-        const __m256 offset = _mm256_set1_ps(group.offset);
         for (int c = 0; c < 4; ++c) {
           const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(u + c * 8));
           const __m256 value =
               _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), zero));
           const __m256 scale = _mm256_set1_ps(c < 2 ? group.scale0 : group.scale1);
+          const __m256 offset = _mm256_set1_ps(c < 2 ? group.offset0 : group.offset1);
           v[c][i] = _mm256_add_ps(_mm256_mul_ps(scale, value), offset);
         }
       }
@@ -308,10 +390,16 @@ PENSIEVE_AVX2 inline void pack_f32(
     PENSIEVE_CASE(Q5_0);
     PENSIEVE_CASE(Q5_1);
     PENSIEVE_CASE(Q8_0);
+    PENSIEVE_CASE(Q2_K);
+    PENSIEVE_CASE(Q3_K);
     PENSIEVE_CASE(Q4_K);
     PENSIEVE_CASE(Q5_K);
     PENSIEVE_CASE(Q6_K);
+    PENSIEVE_CASE(Mlx2);
+    PENSIEVE_CASE(Mlx3);
     PENSIEVE_CASE(Mlx4);
+    PENSIEVE_CASE(Mlx5);
+    PENSIEVE_CASE(Mlx6);
     PENSIEVE_CASE(Mlx8);
 #undef PENSIEVE_CASE
   }
@@ -375,6 +463,48 @@ PENSIEVE_AVX2 inline void rmsnorm(
   for (; i < dim; ++i) out[i] = x[i] * scale * weight[i];
 }
 
+template <WeightType kType>
+PENSIEVE_AVX2 inline bool quantize_q8_0_row(const std::byte* row, int cols, std::byte* out) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  const __m256 infinity = _mm256_set1_ps(__builtin_inff());
+  for (int g = 0; g < cols / kGroupColumns; ++g, out += 34) {
+    __m256 v[4];
+    __m256 most = _mm256_setzero_ps(), bad = most;
+    for (int i = 0; i < 4; ++i) {
+      v[i] = load_plain<kType>(row, g, i);
+      const __m256 magnitude = _mm256_andnot_ps(sign, v[i]);
+      bad = _mm256_or_ps(bad, _mm256_cmp_ps(magnitude, infinity, _CMP_NLT_UQ));
+      most = _mm256_max_ps(most, magnitude);
+    }
+    if (_mm256_movemask_ps(bad) != 0) return false;
+    const float d = max8(most) / 127.0f;
+    const std::uint16_t stored = float_to_half(d);
+    if (stored == 0x7C00) return false;
+    const __m256 inverse = _mm256_set1_ps(d >= 0x1p-126f ? 1.0f / d : 0.0f);
+    std::memcpy(out, &stored, 2);
+    // Half away from zero: the largest float below one half, with the sign, then towards zero.
+    const __m256 half = _mm256_set1_ps(0x1.fffffep-2f);
+    __m256i q[4];
+    for (int i = 0; i < 4; ++i) {
+      const __m256 x = _mm256_mul_ps(v[i], inverse);
+      q[i] = _mm256_cvttps_epi32(_mm256_add_ps(x, _mm256_or_ps(_mm256_and_ps(x, sign), half)));
+    }
+    const __m256i ab = _mm256_packs_epi32(q[0], q[1]), cd = _mm256_packs_epi32(q[2], q[3]);
+    const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd),
+                                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2), packed);
+  }
+  return true;
+}
+
+PENSIEVE_AVX2 inline bool quantize_q8_0(const WeightView& plain, int row, std::byte* out) {
+  const std::byte* data = plain.data + static_cast<std::size_t>(row) * plain.row_bytes();
+  return plain.type == WeightType::F32 ? quantize_q8_0_row<WeightType::F32>(data, plain.cols, out)
+         : plain.type == WeightType::F16
+             ? quantize_q8_0_row<WeightType::F16>(data, plain.cols, out)
+             : quantize_q8_0_row<WeightType::BF16>(data, plain.cols, out);
+}
+
 PENSIEVE_AVX2 inline void quantize_row(const float* x, int dim, int token, const Int8Rows& rows) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   for (int g = 0; g < dim / kGroupColumns; ++g) {
@@ -389,21 +519,20 @@ PENSIEVE_AVX2 inline void quantize_row(const float* x, int dim, int token, const
                     static_cast<std::size_t>(token);
     const __m256 inverse = _mm256_set1_ps(max > 0 ? 127.0f / max : 0.0f);
     __m256i q[4];
-    __m256i total = _mm256_setzero_si256();
-    for (int i = 0; i < 4; ++i) {
-      q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-      total = _mm256_add_epi32(total, q[i]);
-    }
+    for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
     const __m256i ab = _mm256_packs_epi32(q[0], q[1]), cd = _mm256_packs_epi32(q[2], q[3]);
     const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd),
                                                        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows.q + at * kGroupColumns), packed);
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
-    const int sum = _mm_cvtsi128_si32(s);
+    // Sums of columns 0-15 in the first two elements, of 16-31 in the others.
+    const __m256i pairs =
+        _mm256_hadd_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    s = _mm_hadd_epi32(s, s);
+    const int half_sum = _mm_cvtsi128_si32(s), sum = half_sum + _mm_extract_epi32(s, 1);
     rows.scale[at] = max / 127.0f;
     rows.sum[at] = sum;
+    rows.half_sum[at] = half_sum;
     rows.scaled_sum[at] = rows.scale[at] * static_cast<float>(sum);
   }
 }
