@@ -4,17 +4,26 @@
 Each holds a quantised model and the logits of its *dequantised* weights, computed by Hugging Face
 transformers in f32: what is left between them and an engine is the engine's own rounding.
 GGUF blocks are written here or by the `gguf` package, and read back by that package alone, which is
-the definition of their meaning; MLX words are written and read here, by the formula
-w = scale * q + bias.
+the definition of their meaning; MLX words of 4 and 8 bits are written and read here, by the formula
+w = scale * q + bias, those of 2, 3, 5 and 6 bits by MLX.
 
   /tmp/fixtures/bin/python tools/reference/quantize_fixture.py [--out tests/fixtures/phi3]
 
   gguf/<type>.gguf, <type>-reference.json  all matrices in one type (32-blocks: base32, with a window;
                                           K types: base256, with LongRoPE factors as tensors)
   mlx4-g32 mlx4-g64 ...                   folders; scales in f16 for groups of 32, bf16 for 64 and
-                                          f32 for 128; mlx4-g64-mixed has an 8-bit lm_head
+                                          f32 for 128; mlx4-g64-mixed has an 8-bit lm_head, mlx3-g64-mixed
+                                          a 6-bit layer and a plain one
+
+  gguf-sharded                            as q4_0, by the gguf package in files of six tensors, behind one
+                                          that has none
+  safetensors-sharded                     as f16, by transformers in files of 30 KB, with their index
+
+NAMES leave the others as they are.
 """
 import argparse
+import copy
+import glob
 import json
 import math
 import os
@@ -22,17 +31,23 @@ import struct
 
 import gguf
 import make_phi3_fixtures as phi3
+import mlx.core as mx
 import numpy as np
 import torch
 
 T = gguf.GGMLQuantizationType
 GGUF_TYPES = {"f32": ("base-plain", T.F32), "f16": ("base-plain", T.F16), "bf16": ("base-plain", T.BF16),
               "q4_0": ("base32", T.Q4_0), "q4_1": ("base32", T.Q4_1), "q5_0": ("base32", T.Q5_0),
-              "q5_1": ("base32", T.Q5_1), "q8_0": ("base32", T.Q8_0), "q4_k": ("base256", T.Q4_K),
+              "q5_1": ("base32", T.Q5_1), "q8_0": ("base32", T.Q8_0), "q2_k": ("base256", T.Q2_K),
+              "q3_k": ("base256", T.Q3_K), "q4_k": ("base256", T.Q4_K),
               "q5_k": ("base256", T.Q5_K), "q6_k": ("base256", T.Q6_K)}
 MLX_FOLDERS = {"mlx4-g32": (4, 32, "F16", {}), "mlx4-g64": (4, 64, "BF16", {}), "mlx4-g128": (4, 128, "F32", {}),
                "mlx8-g32": (8, 32, "F16", {}), "mlx8-g64": (8, 64, "BF16", {}), "mlx8-g128": (8, 128, "F32", {}),
-               "mlx4-g64-mixed": (4, 64, "F16", {"lm_head": (8, 64)})}
+               "mlx4-g64-mixed": (4, 64, "F16", {"lm_head": (8, 64)}),
+               "mlx2-g64": (2, 64, "F16", {}), "mlx3-g32": (3, 32, "BF16", {}), "mlx5-g128": (5, 128, "F32", {}),
+               "mlx6-g64": (6, 64, "F16", {}),
+               "mlx3-g64-mixed": (3, 64, "BF16", {"lm_head": False, "model.layers.0.mlp.down_proj": (6, 32)})}
+SHARDED = ["gguf-sharded", "safetensors-sharded"]
 
 
 # ---- K blocks: 256 weights each; the gguf package reads them but does not write them
@@ -53,6 +68,44 @@ def scales_and_minima(x, levels):
     packed = np.concatenate([sc[:, :4] | (sc[:, 4:] >> 4) << 6, m[:, :4] | (m[:, 4:] >> 4) << 6,
                              (sc[:, 4:] & 15) | (m[:, 4:] & 15) << 4], -1).astype(np.uint8)
     return d.view(np.uint8), dmin.view(np.uint8), packed, np.clip(q, 0, levels).astype(np.uint8)
+
+
+def quarters(q):
+    """[blocks, 256] of two bits -> [blocks, 64]: four columns 32 apart to a byte."""
+    q = q.reshape(-1, 2, 4, 32)
+    return (q[:, :, 0] | q[:, :, 1] << 2 | q[:, :, 2] << 4 | q[:, :, 3] << 6).reshape(-1, 64)
+
+
+def q2_k(w):
+    x = w.reshape(-1, 16, 16)
+    low = np.minimum(x.min(-1), 0)
+    step = (x.max(-1) - low) / np.float32(3)
+    d = (step.max(-1, keepdims=True) / 15).astype(np.float16)
+    dmin = ((-low).max(-1, keepdims=True) / 15).astype(np.float16)
+    sc = np.clip(np.rint(step * safe_inverse(d.astype(np.float32))), 0, 15).astype(np.uint8)
+    m = np.clip(np.rint(-low * safe_inverse(dmin.astype(np.float32))), 0, 15).astype(np.uint8)
+    real = d.astype(np.float32) * sc
+    q = np.rint((x + (dmin.astype(np.float32) * m)[..., None]) * safe_inverse(real)[..., None])
+    q = np.clip(q, 0, 3).astype(np.uint8)
+    return np.concatenate([sc | m << 4, quarters(q), d.view(np.uint8), dmin.view(np.uint8)], -1)
+
+
+def q3_k(w):
+    x = w.reshape(-1, 16, 16)
+    top = np.take_along_axis(x, np.abs(x).argmax(-1)[..., None], -1)[..., 0]
+    step = top / np.float32(-4)                                    # signed, so that both ends are used
+    d = (np.abs(step).max(-1, keepdims=True) / 31).astype(np.float16)
+    sc = np.clip(np.rint(step * safe_inverse(d.astype(np.float32))), -32, 31).astype(np.int8)
+    real = d.astype(np.float32) * sc
+    q = (np.clip(np.rint(x * safe_inverse(real)[..., None]), -4, 3).astype(np.int8) + 4).astype(np.uint8)
+    third = np.zeros((len(q), 32), np.uint8)
+    for group in range(8):
+        third |= (q.reshape(-1, 8, 32)[:, group] >> 2) << group
+    s = (sc + 32).astype(np.uint8)
+    top2 = (s >> 4).reshape(-1, 4, 4)
+    packed = np.concatenate([(s[:, :8] & 15) | (s[:, 8:] & 15) << 4,
+                             top2[:, 0] | top2[:, 1] << 2 | top2[:, 2] << 4 | top2[:, 3] << 6], -1)
+    return np.concatenate([third, quarters(q & 3), packed, d.view(np.uint8)], -1)
 
 
 def q4_k(w):
@@ -85,7 +138,7 @@ def q6_k(w):
     return np.concatenate([ql.reshape(-1, 128), qh.reshape(-1, 64), sc.view(np.uint8), d.view(np.uint8)], -1)
 
 
-K_WRITERS = {T.Q4_K: q4_k, T.Q5_K: q5_k, T.Q6_K: q6_k}
+K_WRITERS = {T.Q2_K: q2_k, T.Q3_K: q3_k, T.Q4_K: q4_k, T.Q5_K: q5_k, T.Q6_K: q6_k}
 
 
 def to_blocks(w, kind):
@@ -108,9 +161,9 @@ def gguf_name(name):
             "lm_head.weight": "output.weight"}[name]
 
 
-def write_gguf(path, config, state, kind):
-    """-> the dequantised state, as the gguf package reads it back from the file."""
-    w = gguf.GGUFWriter(path, "phi3")
+def write_gguf(path, config, state, kind, **splitting):
+    """-> the dequantised state, as the gguf package reads it back from the file, or the files."""
+    w = gguf.GGUFWriter(path, "phi3", **splitting)
     head_dim = config.hidden_size // config.num_attention_heads
     w.add_name("phi3 fixture " + kind.name)
     w.add_context_length(config.max_position_embeddings)
@@ -152,7 +205,8 @@ def write_gguf(path, config, state, kind):
     w.write_tensors_to_file()
     w.close()
 
-    stored = {t.name: t for t in gguf.GGUFReader(path).tensors}
+    paths = sorted(glob.glob(path[:-len(".gguf")] + "-*.gguf")) if splitting else [path]
+    stored = {t.name: t for p in paths for t in gguf.GGUFReader(p).tensors}
     back = {}
     for name, value in state.items():
         t = stored[gguf_name(name)]
@@ -197,6 +251,15 @@ def mlx_quantize(w, bits, group, kind):
     return words, scales, biases, (q.astype(np.float32) * s[..., None] + b[..., None]).reshape(w.shape)
 
 
+def mlx_own(w, bits, group, kind):
+    """As mlx_quantize(), by MLX itself, from weights of the type of the scales."""
+    dtype = {"F16": mx.float16, "BF16": mx.bfloat16, "F32": mx.float32}[kind]
+    words, scales, biases = mx.quantize(mx.array(w).astype(dtype), group_size=group, bits=bits)
+    back = mx.dequantize(words, scales.astype(mx.float32), biases.astype(mx.float32), group_size=group, bits=bits)
+    stored = [np.array(a.view(mx.uint16)) if kind == "BF16" else np.array(a) for a in (scales, biases)]
+    return np.array(words), *stored, np.array(back)
+
+
 def write_safetensors(path, arrays):
     """arrays: name -> (dtype name, array)"""
     head, at = {"__metadata__": {"format": "mlx"}}, 0
@@ -213,18 +276,19 @@ def write_safetensors(path, arrays):
 
 def write_mlx(folder, config, state, bits, group, kind, overrides):
     quantization = {"group_size": group, "bits": bits}
-    for module, (b, g) in overrides.items():
-        quantization[module] = {"group_size": g, "bits": b}
+    for module, own in overrides.items():
+        quantization[module] = {"group_size": own[1], "bits": own[0]} if own else False
     phi3.write_common(folder, config, {"quantization": quantization, "quantization_config": quantization})
     arrays, back = {}, {}
     for name, value in state.items():
-        if value.ndim == 1:
+        module = name[:-len(".weight")]
+        own = overrides.get(module, (bits, group))
+        if value.ndim == 1 or not own:
             stored = narrow(value, kind)
             arrays[name], back[name] = (kind, stored), widen(stored, kind)
             continue
-        module = name[:-len(".weight")]
-        b, g = overrides.get(module, (bits, group))
-        words, scales, biases, back[name] = mlx_quantize(value, b, g, kind)
+        quantize = mlx_quantize if own[0] in (4, 8) else mlx_own
+        words, scales, biases, back[name] = quantize(value, *own, kind)
         arrays[name] = ("U32", words)
         arrays[module + ".scales"], arrays[module + ".biases"] = (kind, scales), (kind, biases)
     write_safetensors(os.path.join(folder, "model.safetensors"), arrays)
@@ -242,30 +306,58 @@ def store(path, base, model, config, back, original, what):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("names", nargs="*", metavar="NAME", help="of " + ", ".join([*GGUF_TYPES, *MLX_FOLDERS, *SHARDED]))
     ap.add_argument("--out", default=phi3.FIXTURES)
     a = ap.parse_args()
     torch.set_num_threads(1)
+    mx.set_default_device(mx.cpu)
     os.makedirs(os.path.join(a.out, "gguf"), exist_ok=True)
     total = 0
     for name, (base, kind) in GGUF_TYPES.items():
+        if a.names and name not in a.names:
+            continue
         _, config, model = phi3.build(base)
         original = {k: v.numpy().copy() for k, v in model.state_dict().items()}
         path = os.path.join(a.out, "gguf", name)
         back = write_gguf(path + ".gguf", config, original, kind)
         off = store(path + "-reference.json", base, model, config, back, original, kind.name)
         limit = {T.F32: 0, T.F16: 1e-3, T.BF16: 5e-3, T.Q8_0: 0.01, T.Q6_K: 0.04, T.Q5_0: 0.06, T.Q5_1: 0.05,
-                 T.Q5_K: 0.05}.get(kind, 0.12)
+                 T.Q5_K: 0.05, T.Q2_K: 0.45, T.Q3_K: 0.25}.get(kind, 0.12)
         assert off <= limit, (name, off)
         print("gguf/%-10s %5.0f KB, weights off by %.4f" % (name, os.path.getsize(path + ".gguf") / 1e3, off))
         total += os.path.getsize(path + ".gguf")
     for name, (bits, group, kind, overrides) in MLX_FOLDERS.items():
+        if a.names and name not in a.names:
+            continue
         _, config, model = phi3.build("base32")
         original = {k: v.numpy().copy() for k, v in model.state_dict().items()}
         folder = os.path.join(a.out, name)
         back = write_mlx(folder, config, original, bits, group, kind, overrides)
         off = store(os.path.join(folder, "reference.json"), "base32", model, config, back, original, name)
-        assert off <= (0.13 if bits == 4 else 0.01), (name, off)
+        assert off <= {2: 0.6, 3: 0.3, 4: 0.13, 5: 0.08, 6: 0.04, 8: 0.01}[bits], (name, off)
         print("%-15s %5.0f KB, weights off by %.4f" % (name, phi3.folder_bytes(folder) / 1e3, off))
+        total += phi3.folder_bytes(folder)
+    if not a.names or "gguf-sharded" in a.names:
+        folder = os.path.join(a.out, "gguf-sharded")
+        os.makedirs(folder, exist_ok=True)
+        _, config, model = phi3.build("base32")
+        original = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+        back = write_gguf(os.path.join(folder, "small.gguf"), config, original, T.Q4_0, split_max_tensors=6,
+                          small_first_shard=True)
+        store(os.path.join(folder, "reference.json"), "base32", model, config, back, original, "Q4_0, sharded")
+        total += phi3.folder_bytes(folder)
+    if not a.names or "safetensors-sharded" in a.names:
+        folder = os.path.join(a.out, "safetensors-sharded")
+        _, config, model = phi3.build("base-plain")
+        original = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+        phi3.write_common(folder, config)
+        kept = open(os.path.join(folder, "config.json"), encoding="utf-8").read()
+        narrow_model = copy.deepcopy(model).half()   # the model itself keeps its rotary frequencies
+        narrow_model.save_pretrained(folder, max_shard_size="30KB")
+        with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+            f.write(kept)
+        back = {k: v.to(torch.float32).numpy().copy() for k, v in narrow_model.state_dict().items()}
+        store(os.path.join(folder, "reference.json"), "base-plain", model, config, back, original, "F16, sharded")
         total += phi3.folder_bytes(folder)
     print("together %.2f MB" % (total / 1e6))
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "domain/model/internal/bad_file.h"
@@ -22,9 +24,6 @@ using compute::WeightView;
 std::string where(const GgufValue& value) {
   return at_byte("key", value.key, value.offset);
 }
-std::string where(const GgufTensor& tensor) {
-  return at_byte("tensor", tensor.name, tensor.info_offset);
-}
 std::string shape_text(std::span<const std::uint64_t> dims) {  // as numpy prints it
   std::string text = "[";
   for (std::size_t i = dims.size(); i-- > 0;) {
@@ -33,11 +32,21 @@ std::string shape_text(std::span<const std::uint64_t> dims) {  // as numpy print
   return text;
 }
 
+// A tensor and the number of the part that holds it.
+struct Located {
+  const GgufTensor* tensor = nullptr;
+  std::size_t part = 0;
+};
+
+// Keys are read from the first part, tensors from all of them.
 class Reader {
  public:
-  explicit Reader(std::span<const std::byte> file, const Gguf& gguf) : file_(file), gguf_(gguf) {}
+  Reader(const std::vector<ModelPart>& parts, const std::vector<Gguf>& headers)
+      : parts_(parts), headers_(headers), gguf_(headers.front()) {}
 
   Result<compute::ModelWeights> read() {
+    PENSIEVE_TRY(check_parts());
+    PENSIEVE_TRY(index_tensors());
     PENSIEVE_TRY(check_kind());
     PENSIEVE_TRY(read_sizes());
     PENSIEVE_TRY(read_rope());
@@ -92,13 +101,70 @@ class Reader {
     weights_.hyper.architecture = *known;
     // Writers put the rows of Llama's q and k in the order of neighbouring pairs.
     weights_.hyper.rope_interleaved = *known == compute::Architecture::Llama;
-    const GgufValue* parts = gguf_.value("split.count");
-    if (parts != nullptr && parts->integer().value_or(2) > 1) {
-      return bad_file(where(*parts) + " says that the model is split over " + parts->printed() +
-                      " files; join them first");
+    return {};
+  }
+
+  // What `key` of part `i` says must be `expected`.
+  Result<void> check_number(std::size_t i, std::string_view key, std::uint64_t expected) const {
+    const GgufValue* found = headers_[i].value(key);
+    const std::string name = parts_[i].name + ": ";
+    if (found == nullptr) return bad_file(name + "key " + in_quotes(key) + " is missing");
+    const auto number = found->integer();
+    if (!number || *number < 0 || static_cast<std::uint64_t>(*number) != expected) {
+      return bad_file(name + where(*found) + " is " + found->printed() + " instead of " +
+                      std::to_string(expected) + ": these files are not one model");
     }
     return {};
   }
+
+  // As gguf-split writes them: every part knows its number, their count, and the tensors of all.
+  Result<void> check_parts() const {
+    if (parts_.size() == 1) {
+      const GgufValue* count = gguf_.value("split.count");
+      if (count == nullptr || count->integer().value_or(2) == 1) return {};
+      return bad_file(where(*count) + " says that the model is split over " + count->printed() +
+                      " files, which have to lie together under names that end in "
+                      "-00001-of-0000N.gguf");
+    }
+    std::uint64_t n_tensors = 0;
+    for (const Gguf& header : headers_) n_tensors += header.tensors.size();
+    const GgufValue* architecture = gguf_.value("general.architecture");
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      PENSIEVE_TRY(check_number(i, "split.count", parts_.size()));
+      PENSIEVE_TRY(check_number(i, "split.no", i));
+      PENSIEVE_TRY(check_number(i, "split.tensors.count", n_tensors));
+      const GgufValue* other = headers_[i].value("general.architecture");
+      if (other != nullptr && architecture != nullptr && other->text() != architecture->text()) {
+        return bad_file(parts_[i].name + ": " + where(*other) + " is " +
+                        in_quotes(other->printed()) + " instead of " +
+                        in_quotes(architecture->printed()) + ": these files are not one model");
+      }
+    }
+    return {};
+  }
+
+  Result<void> index_tensors() {
+    for (std::size_t i = 0; i < headers_.size(); ++i) {
+      for (const GgufTensor& tensor : headers_[i].tensors) {
+        const auto [entry, added] = tensors_.emplace(tensor.name, Located{&tensor, i});
+        if (!added) {
+          return bad_file(where({&tensor, i}) + " is in " + parts_[entry->second.part].name +
+                          " as well");
+        }
+      }
+    }
+    return {};
+  }
+
+  const Located* find(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    return found == tensors_.end() ? nullptr : &found->second;
+  }
+  std::string where(const Located& at) const {
+    return (parts_.size() > 1 ? parts_[at.part].name + ": " : "") +
+           at_byte("tensor", at.tensor->name, at.tensor->info_offset);
+  }
+  static std::string where(const GgufValue& value) { return pensieve::model::where(value); }
 
   Result<void> read_sizes() {
     HyperParameters& hyper = weights_.hyper;
@@ -199,63 +265,66 @@ class Reader {
   // A one-dimensional tensor of factors, with or without the ".weight" that most writers add.
   Result<std::vector<float>> factors(const std::string& name) {
     std::vector<float> all;
-    const GgufTensor* tensor = gguf_.tensor(name + ".weight");
-    if (tensor == nullptr) tensor = gguf_.tensor(name);
-    if (tensor == nullptr) return all;
-    used_.insert(tensor->name);
-    if (tensor->type != WeightType::F32 || tensor->n_dims != 1 ||
-        tensor->dims[0] > static_cast<std::uint64_t>(kHeadDimBounds.high)) {
-      return bad_file(where(*tensor) + " must be one row of F32 factors");
+    const Located* found = find(name + ".weight");
+    if (found == nullptr) found = find(name);
+    if (found == nullptr) return all;
+    const GgufTensor& tensor = *found->tensor;
+    used_.insert(tensor.name);
+    if (tensor.type != WeightType::F32 || tensor.n_dims != 1 ||
+        tensor.dims[0] > static_cast<std::uint64_t>(kHeadDimBounds.high)) {
+      return bad_file(where(*found) + " must be one row of F32 factors");
     }
-    all.resize(tensor->dims[0]);
-    compute::dequantize_row(view_of(*tensor), 0, all.data());
+    all.resize(tensor.dims[0]);
+    compute::dequantize_row(view_of(*found), 0, all.data());
     return all;
   }
 
-  WeightView view_of(const GgufTensor& tensor) const {
+  WeightView view_of(const Located& at) const {
     WeightView view;
-    view.type = tensor.type;
-    view.cols = static_cast<int>(tensor.dims[0]);
-    view.rows = static_cast<int>(tensor.dims[1]);
-    view.data = file_.data() + tensor.begin;
+    view.type = at.tensor->type;
+    view.cols = static_cast<int>(at.tensor->dims[0]);
+    view.rows = static_cast<int>(at.tensor->dims[1]);
+    view.data = parts_[at.part].bytes.data() + at.tensor->begin;
     return view;
   }
 
   Result<WeightView> matrix(const std::string& name, int rows, int cols) {
-    const GgufTensor* tensor = gguf_.tensor(name);
-    if (tensor == nullptr) return bad_file("tensor " + in_quotes(name) + " is missing");
-    used_.insert(tensor->name);
-    const auto [n_cols, n_rows, n_planes, n_cubes] = tensor->dims;
+    const Located* found = find(name);
+    if (found == nullptr) return bad_file("tensor " + in_quotes(name) + " is missing");
+    const GgufTensor& tensor = *found->tensor;
+    used_.insert(tensor.name);
+    const auto [n_cols, n_rows, n_planes, n_cubes] = tensor.dims;
     if (n_cols != static_cast<std::uint64_t>(cols) || n_rows != static_cast<std::uint64_t>(rows) ||
         n_planes != 1 || n_cubes != 1) {
-      return bad_file(where(*tensor) + " has the shape " +
-                      shape_text({tensor->dims.data(), static_cast<std::size_t>(tensor->n_dims)}) +
+      return bad_file(where(*found) + " has the shape " +
+                      shape_text({tensor.dims.data(), static_cast<std::size_t>(tensor.n_dims)}) +
                       " instead of " + (rows == 1 ? "[" : "[" + std::to_string(rows) + ", ") +
                       std::to_string(cols) + "]");
     }
-    return view_of(*tensor);
+    return view_of(*found);
   }
 
   Result<WeightView> norm(const std::string& name) { return vector(name, weights_.hyper.hidden); }
 
   Result<WeightView> vector(const std::string& name, int size) {
     PENSIEVE_TRY(const WeightView view, matrix(name, 1, size));
-    const GgufTensor* tensor = gguf_.tensor(name);
-    if (compute::block_shape(view.type).elements != 1) {
-      return bad_file(where(*tensor) + " is a vector and must be F32, F16 or BF16");
+    const Located* found = find(name);
+    if (!compute::is_plain(view.type)) {
+      return bad_file(where(*found) + " is a vector and must be F32, F16 or BF16");
     }
-    PENSIEVE_TRY(check_finite(view, where(*tensor)));
+    PENSIEVE_TRY(check_finite(view, where(*found)));
     return view;
   }
 
   Result<void> read_layers() {
     HyperParameters& hyper = weights_.hyper;
-    const GgufTensor* embedding = gguf_.tensor("token_embd.weight");
+    const Located* embedding = find("token_embd.weight");
     if (embedding == nullptr) return bad_file("tensor \"token_embd.weight\" is missing");
-    if (embedding->dims[1] > static_cast<std::uint64_t>(kVocabBounds.high)) {
-      return bad_file(where(*embedding) + " has " + std::to_string(embedding->dims[1]) + " rows");
+    const std::uint64_t n_tokens = embedding->tensor->dims[1];
+    if (n_tokens > static_cast<std::uint64_t>(kVocabBounds.high)) {
+      return bad_file(where(*embedding) + " has " + std::to_string(n_tokens) + " rows");
     }
-    hyper.vocab = static_cast<int>(embedding->dims[1]);
+    hyper.vocab = static_cast<int>(n_tokens);
     PENSIEVE_TRY(const auto vocab, integer("vocab_size", kVocabBounds));
     if (vocab && *vocab != hyper.vocab) {
       return bad_file(subject("vocab_size") + " is " + std::to_string(*vocab) +
@@ -269,7 +338,7 @@ class Reader {
       PENSIEVE_TRY(layer.attention_norm, norm(prefix + "attn_norm.weight"));
       PENSIEVE_TRY(read_attention(prefix, layer));
       PENSIEVE_TRY(layer.ffn_norm, norm(prefix + "ffn_norm.weight"));
-      if (gguf_.tensor(prefix + "ffn_gate.weight") != nullptr) {
+      if (find(prefix + "ffn_gate.weight") != nullptr) {
         PENSIEVE_TRY(const auto gate, matrix(prefix + "ffn_gate.weight", hyper.ffn, hyper.hidden));
         PENSIEVE_TRY(const auto up, matrix(prefix + "ffn_up.weight", hyper.ffn, hyper.hidden));
         layer.gate_up = {gate, up};
@@ -281,7 +350,7 @@ class Reader {
     }
     PENSIEVE_TRY(weights_.output_norm, norm("output_norm.weight"));
     weights_.output = weights_.token_embedding;
-    if (gguf_.tensor("output.weight") != nullptr) {
+    if (find("output.weight") != nullptr) {
       PENSIEVE_TRY(weights_.output, matrix("output.weight", hyper.vocab, hyper.hidden));
     }
     return {};
@@ -291,7 +360,7 @@ class Reader {
     const HyperParameters& hyper = weights_.hyper;
     const int q_rows = hyper.n_heads * hyper.head_dim, kv_rows = hyper.n_kv_heads * hyper.head_dim;
     PENSIEVE_TRY(layer.attention_out, matrix(prefix + "attn_output.weight", hyper.hidden, q_rows));
-    if (gguf_.tensor(prefix + "attn_q.weight") == nullptr) {
+    if (find(prefix + "attn_q.weight") == nullptr) {
       PENSIEVE_TRY(layer.qkv,
                    matrix(prefix + "attn_qkv.weight", q_rows + 2 * kv_rows, hyper.hidden));
     } else {
@@ -300,7 +369,7 @@ class Reader {
       PENSIEVE_TRY(const auto v, matrix(prefix + "attn_v.weight", kv_rows, hyper.hidden));
       layer.qkv = {q, k, v};
     }
-    if (gguf_.tensor(prefix + "attn_q.bias") != nullptr) {
+    if (find(prefix + "attn_q.bias") != nullptr) {
       PENSIEVE_TRY(const auto q, vector(prefix + "attn_q.bias", q_rows));
       PENSIEVE_TRY(const auto k, vector(prefix + "attn_k.bias", kv_rows));
       PENSIEVE_TRY(const auto v, vector(prefix + "attn_v.bias", kv_rows));
@@ -323,9 +392,10 @@ class Reader {
   // A tensor that nothing reads would change the answers of whoever does read it (a bias, a layer
   // beyond the count): better no model than another one.
   Result<void> refuse_unused() const {
-    for (const GgufTensor& tensor : gguf_.tensors) {
-      if (used_.count(tensor.name) == 0) {
-        return bad_file(where(tensor) + " is not part of a " +
+    for (std::size_t i = 0; i < headers_.size(); ++i) {
+      for (const GgufTensor& tensor : headers_[i].tensors) {
+        if (used_.count(tensor.name) != 0) continue;
+        return bad_file(where({&tensor, i}) + " is not part of a " +
                         std::string(compute::to_string(weights_.hyper.architecture)) +
                         " model of " + std::to_string(weights_.hyper.n_layers) + " layers");
       }
@@ -333,26 +403,37 @@ class Reader {
     return {};
   }
 
-  std::span<const std::byte> file_;
+  const std::vector<ModelPart>& parts_;
+  const std::vector<Gguf>& headers_;
   const Gguf& gguf_;
   compute::ModelWeights weights_;
+  std::unordered_map<std::string_view, Located> tensors_;
   std::set<std::string_view> used_;
 };
 
-void describe(const Gguf& gguf, OpenedModel& model) {
-  for (const GgufTensor& tensor : gguf.tensors) {
-    TensorInfo info{.name = std::string(tensor.name),
-                    .type = std::string(compute::to_string(tensor.type)),
-                    .shape = {},
-                    .offset = tensor.begin,
-                    .bytes = tensor.bytes};
-    for (int i = tensor.n_dims; i-- > 0;) {
-      info.shape.push_back(static_cast<std::int64_t>(tensor.dims[static_cast<std::size_t>(i)]));
+void describe(const std::vector<ModelPart>& parts,
+              const std::vector<Gguf>& headers,
+              OpenedModel& model) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    for (const GgufTensor& tensor : headers[i].tensors) {
+      TensorInfo info{.name = std::string(tensor.name),
+                      .type = std::string(compute::to_string(tensor.type)),
+                      .shape = {},
+                      .offset = tensor.begin,
+                      .bytes = tensor.bytes,
+                      .file = parts.size() > 1 ? parts[i].name : std::string()};
+      for (int d = tensor.n_dims; d-- > 0;) {
+        info.shape.push_back(static_cast<std::int64_t>(tensor.dims[static_cast<std::size_t>(d)]));
+      }
+      model.tensors_.push_back(std::move(info));
     }
-    model.tensors_.push_back(std::move(info));
-  }
-  for (const GgufValue& value : gguf.values) {
-    model.metadata_.emplace_back(value.key, value.printed());
+    for (const GgufValue& value : headers[i].values) {
+      model.metadata_.emplace_back((i == 0 ? "" : parts[i].name + ": ") + std::string(value.key),
+                                   value.printed());
+    }
+    model.file_bytes_ += parts[i].bytes.size();
+    model.ranges_.push_back(parts[i].bytes);
+    if (parts.size() > 1) model.file_names_.push_back(printable(parts[i].name, 255));
   }
 }
 
@@ -363,24 +444,31 @@ std::string text_of(const Gguf& gguf, std::string_view key) {
 
 }  // namespace
 
-Result<std::unique_ptr<OpenedModel>> read_gguf_model(std::span<const std::byte> file,
+Result<std::unique_ptr<OpenedModel>> read_gguf_model(const std::vector<ModelPart>& parts,
                                                      const std::string& fallback_name) {
-  PENSIEVE_TRY(const Gguf gguf, parse_gguf(file));
+  std::vector<Gguf> headers;
+  for (const ModelPart& part : parts) {
+    auto header = parse_gguf(part.bytes);
+    if (!header && parts.size() > 1) return bad_file(part.name + ": " + header.error().message);
+    if (!header) return std::move(header).error();
+    headers.push_back(*std::move(header));
+  }
+  const Gguf& gguf = headers.front();
   auto model = std::make_unique<OpenedModel>();
-  PENSIEVE_TRY(model->weights_, Reader(file, gguf).read());
+  PENSIEVE_TRY(model->weights_, Reader(parts, headers).read());
   PENSIEVE_TRY(model->tokenizer_, read_gguf_tokenizer(gguf, model->weights_.hyper.vocab));
   model->chat_template_ = text_of(gguf, "tokenizer.chat_template");
   model->name_ = printable(text_of(gguf, "general.name"));
   if (model->name_.empty()) model->name_ = fallback_name;
   model->format_ = "GGUF v" + std::to_string(gguf.version);
-  model->file_bytes_ = file.size();
-  model->ranges_ = {file};
-  describe(gguf, *model);
+  describe(parts, headers, *model);
   summarize(*model);
 
   Fingerprint fingerprint;
-  fingerprint.add("gguf header", file.first(gguf.data_begin));
-  fingerprint.add("file size", std::uint64_t{file.size()});
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    fingerprint.add("gguf header", parts[i].bytes.first(headers[i].data_begin));
+    fingerprint.add("file size", std::uint64_t{parts[i].bytes.size()});
+  }
   fingerprint.add_samples(model->weights_);
   model->weights_.fingerprint = fingerprint.hex();
   return model;

@@ -93,24 +93,28 @@ void add_object(std::string& text, const Json& object) {
   }
 }
 
-void add_tensors(std::string& text, const std::vector<TensorInfo>& tensors) {
-  std::vector<std::vector<std::string>> rows{{"name", "type", "shape", "offset", "bytes"}};
-  for (const TensorInfo& tensor : tensors) {
+// The last column is there where the weights are in several files.
+void add_tensors(std::string& text, const ModelFile& model) {
+  std::vector<std::vector<std::string>> rows{{"name", "type", "shape", "offset", "bytes", "file"}};
+  for (const TensorInfo& tensor : model.tensors()) {
     rows.push_back({printable(tensor.name),
                     printable(tensor.type),
                     shape_text(tensor.shape),
                     std::to_string(tensor.offset),
-                    std::to_string(tensor.bytes)});
+                    std::to_string(tensor.bytes),
+                    printable(tensor.file, 255)});
   }
-  std::size_t widths[5] = {};
+  const std::size_t n_columns = model.files().empty() ? 5 : 6;
+  std::size_t widths[6] = {};
   for (const auto& row : rows) {
-    for (std::size_t i = 0; i < 5; ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (std::size_t i = 0; i < n_columns; ++i) widths[i] = std::max(widths[i], row[i].size());
   }
   for (const auto& row : rows) {
     text += " ";
-    for (std::size_t i = 0; i < 5; ++i) {
+    for (std::size_t i = 0; i < n_columns; ++i) {
       const std::string padding(widths[i] - row[i].size(), ' ');
-      text += " " + (i < 3 ? row[i] + padding : padding + row[i]);
+      const bool number = i == 3 || i == 4;
+      text += " " + (number ? padding + row[i] : row[i] + padding);
     }
     text.erase(text.find_last_not_of(' ') + 1);
     text += "\n";
@@ -128,6 +132,12 @@ std::string inspect_text(const ModelFile& model) {
   add_line(text, "file size", size_text(model.file_bytes()));
   add_line(text, "weights", size_text(weights.total_bytes));
   add_line(text, "fingerprint", weights.fingerprint);
+  const auto files = model.files();
+  const auto mapped = model.mapped();
+  if (!files.empty()) text += "\nFiles (" + std::to_string(files.size()) + ")\n";
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    add_line(text, printable(files[i], 255), size_text(mapped[i].size()), 2 * kNameColumn);
+  }
   text += "\nHyper-parameters\n";
   add_object(text, hyper_json(weights.hyper));
   text += "\nTokenizer\n";
@@ -139,7 +149,7 @@ std::string inspect_text(const ModelFile& model) {
   }
   for (const auto& [key, value] : model.metadata()) add_line(text, printable(key), value, column);
   text += "\nTensors (" + std::to_string(model.tensors().size()) + ")\n";
-  add_tensors(text, model.tensors());
+  add_tensors(text, model);
   return text;
 }
 
@@ -154,6 +164,7 @@ std::string inspect_json(const ModelFile& model) {
                {"parameters", model.parameters()},
                {"hyper_parameters", hyper_json(weights.hyper)},
                {"tokenizer", tokenizer_json(model.tokenizer())}};
+  if (!model.files().empty()) json["files"] = model.files();
   // Past ordered_json's own insertion, which compares with every key before: the keys differ.
   Json metadata = Json::object();
   auto& pairs =
@@ -167,6 +178,7 @@ std::string inspect_json(const ModelFile& model) {
                        {"shape", tensor.shape},
                        {"offset", tensor.offset},
                        {"bytes", tensor.bytes}});
+    if (!tensor.file.empty()) tensors.back()["file"] = tensor.file;
   }
   json["tensors"] = std::move(tensors);
   return dumped(json, 2);

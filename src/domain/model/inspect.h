@@ -12,7 +12,8 @@ namespace pensieve::model {
 std::string inspect_text(const ModelFile& model);
 
 // The same as one JSON object, indented: name, format, quantization, fingerprint, file_bytes,
-// weight_bytes, parameters, hyper_parameters{}, tokenizer{}, metadata{}, tensors[].
+// weight_bytes, parameters, hyper_parameters{}, tokenizer{}, metadata{}, tensors[], and files[]
+// where there are several.
 std::string inspect_json(const ModelFile& model);
 
 }  // namespace pensieve::model

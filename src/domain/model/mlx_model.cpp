@@ -25,7 +25,7 @@ constexpr std::array kWords = {SafetensorsType::U32};
 
 struct Located {
   const SafetensorsTensor* tensor = nullptr;
-  const MlxParts::Shard* shard = nullptr;
+  const ModelPart* shard = nullptr;
 };
 
 std::string where(const Located& at) {
@@ -105,6 +105,15 @@ class Reader {
                                           : WeightType::BF16;
   }
 
+  // The type of so many bits, one of those that read_quantization() allows.
+  static WeightType mlx_type(int bits) {
+    for (int i = 0; i <= static_cast<int>(compute::kLastWeightType); ++i) {
+      const auto type = static_cast<WeightType>(i);
+      if (compute::mlx_bits(type) == bits) return type;
+    }
+    CHECK(false);
+  }
+
   Result<WeightView> norm(const std::string& name) { return vector(name, weights_.hyper.hidden); }
 
   Result<WeightView> vector(const std::string& name, int size) {
@@ -133,21 +142,24 @@ class Reader {
   }
 
   Result<WeightView> quantized(const std::string& layer, const Located& at, int rows, int cols) {
-    const auto special = config_.overrides.find(layer);
-    if (special == config_.overrides.end() && !config_.quantization) {
+    if (!config_.quantization) {
       return bad_file(where(at) + " is quantised, but config.json has no key \"quantization\"");
     }
+    const auto special = config_.overrides.find(layer);
+    if (special != config_.overrides.end() && !special->second) {
+      return bad_file(where(at) + " is quantised, but config.json says that it is not");
+    }
     const MlxQuantization q =
-        special == config_.overrides.end() ? *config_.quantization : special->second;
+        special == config_.overrides.end() ? *config_.quantization : *special->second;
     if (cols % q.group_size != 0) {
       return bad_file(where(at) + " has rows of " + std::to_string(cols) +
                       " elements, which are no whole groups of " + std::to_string(q.group_size));
     }
     const auto n_rows = static_cast<std::uint64_t>(rows);
-    const auto n_words = static_cast<std::uint64_t>(cols / (32 / q.bits));
+    const auto n_words = static_cast<std::uint64_t>(cols / 32 * q.bits);
     const auto n_groups = static_cast<std::uint64_t>(cols / q.group_size);
     WeightView view;
-    view.type = q.bits == 4 ? WeightType::Mlx4 : WeightType::Mlx8;
+    view.type = mlx_type(q.bits);
     view.rows = rows;
     view.cols = cols;
     view.group_size = q.group_size;
@@ -248,7 +260,8 @@ void describe(const MlxParts& parts, const std::vector<Safetensors>& headers, Op
                       .type = tensor.type_name,
                       .shape = {},
                       .offset = tensor.begin,
-                      .bytes = tensor.bytes};
+                      .bytes = tensor.bytes,
+                      .file = headers.size() > 1 ? parts.shards[i].name : std::string()};
       for (const std::uint64_t length : tensor.shape) {
         info.shape.push_back(static_cast<std::int64_t>(length));
       }
@@ -260,6 +273,7 @@ void describe(const MlxParts& parts, const std::vector<Safetensors>& headers, Op
     }
     model.file_bytes_ += parts.shards[i].bytes.size();
     model.ranges_.push_back(parts.shards[i].bytes);
+    if (parts.shards.size() > 1) model.file_names_.push_back(printable(parts.shards[i].name, 255));
   }
 }
 
@@ -290,7 +304,7 @@ Result<std::unique_ptr<OpenedModel>> read_mlx_model(MlxParts parts) {
                parse_mlx_config(parts.config,
                                 parts.generation_config ? &*parts.generation_config : nullptr));
   std::vector<Safetensors> headers;
-  for (const MlxParts::Shard& shard : parts.shards) {
+  for (const ModelPart& shard : parts.shards) {
     auto header = parse_safetensors(shard.bytes);
     if (!header) return bad_file(shard.name + ": " + header.error().message);
     headers.push_back(*std::move(header));

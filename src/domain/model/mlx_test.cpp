@@ -259,15 +259,28 @@ TEST(MlxModel, RefusesABadConfig) {
       {"tie_word_embeddings", "no", "tie_word_embeddings"},
       {"quantization", 4, "not an object"},
       {"quantization", {{"bits", 4}}, "\"quantization.group_size\" is missing"},
-      {"quantization", {{"group_size", 32}, {"bits", 3}}, "4 and 8"},
+      {"quantization", {{"group_size", 32}, {"bits", 7}}, "6 and 8"},
+      {"quantization", {{"group_size", 32}, {"bits", 1}}, "6 and 8"},
+      {"quantization", {{"group_size", 32}, {"bits", 3}}, "instead of [4, 6]"},
+      {"quantization", {{"group_size", 32}, {"bits", 6}}, "instead of [4, 12]"},
       {"quantization", {{"group_size", 48}, {"bits", 4}}, "32, 64 and 128"},
       {"quantization", {{"group_size", 32}, {"bits", 4}, {"mode", "mxfp4"}}, "\"mxfp4\""},
       {"quantization", {{"group_size", 64}, {"bits", 4}}, "instead of [4, 1]"},
       {"quantization", {{"group_size", 32}, {"bits", 8}}, "instead of [4, 16]"},
       {"quantization", {{"group_size", 128}, {"bits", 4}}, "no whole groups"},
       {"quantization",
-       {{"group_size", 32}, {"bits", 4}, {"lm_head", {{"group_size", 32}, {"bits", 5}}}},
+       {{"group_size", 32}, {"bits", 4}, {"lm_head", {{"group_size", 32}, {"bits", 7}}}},
        "quantization.lm_head.bits"},
+      {"quantization",
+       {{"group_size", 32}, {"bits", 4}, {"lm_head", {{"group_size", 32}, {"bits", 5}}}},
+       "instead of [4, 10]"},
+      {"quantization",
+       {{"group_size", 32}, {"bits", 4}, {"lm_head", {{"bits", 4}}}},
+       "quantization.lm_head.group_size"},
+      {"quantization",
+       {{"group_size", 32}, {"bits", 4}, {"lm_head", false}},
+       "config.json says that it is not"},
+      {"quantization", {{"quant_method", "awq"}, {"bits", 4}}, "\"awq\""},
       {"quantization", nullptr, "no key \"quantization\""},
   };
   const std::string file = SafetensorsBuilder::phi3(true).build();
@@ -277,6 +290,46 @@ TEST(MlxModel, RefusesABadConfig) {
     config[test.key] = test.value;
     expect_refused(read(config, file), test.words);
   }
+}
+
+// MLX writes both names; other programs use the second one for layouts of their own.
+TEST(MlxModel, ReadsTheOtherNameOfTheQuantisation) {
+  const std::string file = SafetensorsBuilder::phi3(true).build();
+  Json config = small_config();
+  config["quantization_config"] = {{"group_size", 32}, {"bits", 4}, {"mode", "affine"}};
+  auto model = read(config, file);
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ((*model)->quantization(), "MLX 4-bit g32");
+  config["quantization_config"] = {{"quant_method", "gptq"}, {"group_size", 32}, {"bits", 4}};
+  expect_refused(read(config, file), "\"gptq\"");
+}
+
+TEST(MlxModel, EveryLayerMayHaveItsOwnNumberOfBits) {
+  SafetensorsBuilder builder = SafetensorsBuilder::phi3(true);
+  Json config = quantized_config();
+  const std::pair<const char*, int> layers[] = {{"model.embed_tokens", 2},
+                                                {"model.layers.0.self_attn.qkv_proj", 3},
+                                                {"model.layers.0.self_attn.o_proj", 5},
+                                                {"model.layers.0.mlp.gate_up_proj", 6},
+                                                {"lm_head", 8}};
+  for (const auto& [layer, bits] : layers) {
+    for (auto& [name, tensor] : builder.tensors) {
+      if (name != std::string(layer) + ".weight") continue;
+      builder.zeros(name, "U32", {tensor.shape[0], static_cast<std::uint64_t>(2 * bits)});
+      break;
+    }
+    config["quantization"][layer] = {{"group_size", 32}, {"bits", bits}};
+  }
+  auto model = read(config, builder.build());
+  ASSERT_TRUE(model) << model.error().message;
+  const compute::ModelWeights& weights = (*model)->weights();
+  const compute::LayerWeights& layer = weights.layers[0];
+  EXPECT_EQ(weights.token_embedding.type, compute::WeightType::Mlx2);
+  EXPECT_EQ(layer.qkv.parts()[0].type, compute::WeightType::Mlx3);
+  EXPECT_EQ(layer.down.type, compute::WeightType::Mlx4);
+  EXPECT_EQ(layer.attention_out.type, compute::WeightType::Mlx5);
+  EXPECT_EQ(layer.gate_up.parts()[0].type, compute::WeightType::Mlx6);
+  EXPECT_EQ(weights.output.type, compute::WeightType::Mlx8);
 }
 
 TEST(MlxModel, RefusesBadTensors) {
@@ -401,6 +454,13 @@ TEST_F(MlxDirectory, OpensShardsThatAnIndexNames) {
   EXPECT_EQ((*model)->mapped().size(), 2u);
   EXPECT_EQ((*model)->name(), "model");
   EXPECT_EQ((*model)->tensors().size(), whole.tensors.size());
+
+  const std::string fingerprint = (*model)->weights().fingerprint;
+  std::filesystem::remove(path_ + "/model/model.safetensors.index.json");
+  auto unlisted = open();  // the same files under the same names
+  ASSERT_TRUE(unlisted) << unlisted.error().message;
+  EXPECT_EQ((*unlisted)->weights().fingerprint, fingerprint);
+  write("model/model.safetensors.index.json", index.dump());
 
   shards[1].set(whole.tensors[0].first, whole.tensors[0].second);  // in both shards
   write("model/model-1.safetensors", shards[1].build());

@@ -1,11 +1,13 @@
 // A model on disk (or inside the binary), opened: hyper-parameters, views of the weights, and what
-// the file says about its tokenizer and chat template. Formats: GGUF v2/v3, and a directory of MLX
-// safetensors with config.json. Every number is checked before it is used.
+// the file says about its tokenizer and chat template. Formats: GGUF v2/v3 in one file or several,
+// and a directory of safetensors, plain or MLX's, with config.json. Every number is checked before
+// it is used.
 // Knows files and layouts. Must not know tokens' meaning, prompts or kernels.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,13 +47,31 @@ struct TensorInfo {
   std::vector<std::int64_t> shape;  // as numpy prints it: [rows, cols]
   std::uint64_t offset = 0;         // from the start of its file
   std::uint64_t bytes = 0;
+  std::string file{};  // its name, where the weights are in several files
+};
+
+// What becomes of plain matrices (F32, F16, BF16) when a model is opened. Auto: Q8 for models of
+// 512 MiB of weights and more, AsIs for others.
+enum class PlainWeights : std::uint8_t { Auto, AsIs, Q8 };
+
+struct OpenOptions {
+  PlainWeights plain = PlainWeights::AsIs;
+  int n_threads = 1;  // that quantise, the calling one among them
+  // Told by the calling thread how many bytes of plain matrices are done, matrix by matrix.
+  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress{};
 };
 
 class ModelFile {
  public:
-  // Opens a GGUF file or an MLX directory. The mapping is reserved with the accountant as Weights.
-  // Errors: NotFound, BadFile with one sentence that names key or tensor and byte offset.
-  static Result<std::unique_ptr<ModelFile>> open(const std::string& path, Accountant& accountant);
+  // Opens a GGUF file (any one of several that hold one model: the others are looked for beside it)
+  // or a directory, of safetensors with config.json, or of the GGUF files of one model. What
+  // weights() views is reserved with the accountant as Weights: the whole files, or, where plain
+  // matrices were quantised, those and what of the files is still in use. Errors: NotFound, BadFile
+  // with one sentence that names key or tensor and byte offset; Unavailable when the accountant
+  // refuses.
+  static Result<std::unique_ptr<ModelFile>> open(const std::string& path,
+                                                 Accountant& accountant,
+                                                 const OpenOptions& options = {});
 
   // A GGUF image that already lies in memory (the embedded model). `bytes` outlives the object and
   // starts at a multiple of 8.
@@ -67,11 +87,16 @@ class ModelFile {
   virtual std::string_view format() const = 0;         // "GGUF v3", "MLX safetensors"
   virtual std::string_view quantization()
       const = 0;  // "Q4_0", "MLX 4-bit g64": what most bytes are
+  // The type that most plain matrices had which are Q8_0 in weights(): "BF16". Empty: none are.
+  virtual std::string_view made_from() const { return {}; }
   virtual std::uint64_t file_bytes() const = 0;
   virtual std::uint64_t parameters() const = 0;  // number of weights
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   // Key and printed value of every metadata field (long arrays shortened), for `model inspect`.
   virtual const std::vector<std::pair<std::string, std::string>>& metadata() const = 0;
+
+  // The names of its files in the order of mapped(), where there are several; else nothing.
+  virtual std::vector<std::string> files() const { return {}; }
 
   // The memory that weights() views: one range per file. Reading behind the end of a file that was
   // truncated after it was opened raises SIGBUS with an address in one of these.

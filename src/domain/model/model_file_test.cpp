@@ -294,6 +294,13 @@ TEST(ModelFile, ALayerMayHaveItsOwnQuantisation) {
   ASSERT_TRUE(model);
   EXPECT_EQ(model->weights().output.type, compute::WeightType::Mlx8);
   EXPECT_EQ(model->weights().token_embedding.type, compute::WeightType::Mlx4);
+
+  const auto other = opened(kFixtures + "/mlx3-g64-mixed", accountant);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->quantization(), "MLX 3-bit g64");
+  EXPECT_EQ(other->weights().output.type, compute::WeightType::BF16);
+  EXPECT_EQ(other->weights().layers[0].down.type, compute::WeightType::Mlx6);
+  EXPECT_EQ(other->weights().layers[0].down.group_size, 32);
 }
 
 TEST(ModelFile, WhatIsNoModelIsRefusedInOneSentence) {
@@ -305,7 +312,7 @@ TEST(ModelFile, WhatIsNoModelIsRefusedInOneSentence) {
   home.write("weights.safetensors", "x");
   ASSERT_EQ(::mkfifo((home / "pipe").c_str(), 0600), 0);
   const std::pair<std::string, std::string> cases[] = {
-      {"empty", "config.json is missing"},
+      {"empty", "config.json is missing, and there is no GGUF file"},
       {"nothing.gguf", "is empty"},
       {"text.gguf", "magic number at byte 0"},
       {"weights.safetensors", "by its directory"},

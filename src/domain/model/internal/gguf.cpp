@@ -61,6 +61,10 @@ std::optional<WeightType> weight_type(std::uint32_t id) {
       return WeightType::Q5_1;
     case 8:
       return WeightType::Q8_0;
+    case 10:
+      return WeightType::Q2_K;
+    case 11:
+      return WeightType::Q3_K;
     case 12:
       return WeightType::Q4_K;
     case 13:
@@ -257,8 +261,8 @@ class Parser {
     const auto type = weight_type(type_id);
     if (!type) {
       return bad_file(name + " has the type " + std::to_string(type_id) +
-                      ", which is not among F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, "
-                      "Q5_K and Q6_K");
+                      ", which is not among F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, "
+                      "Q3_K, Q4_K, Q5_K and Q6_K");
     }
     tensor.type = *type;
     const auto block = compute::block_shape(*type);

@@ -1,10 +1,12 @@
 #include "domain/model/internal/mapped_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -57,16 +59,13 @@ Result<int> open_regular(int directory,
 
 Result<MappedFile> MappedFile::open(int directory,
                                     const std::string& path,
-                                    const std::string& shown,
-                                    Accountant& accountant) {
+                                    const std::string& shown) {
   std::uint64_t size = 0;
   PENSIEVE_TRY(const int raw_fd, open_regular(directory, path, shown, &size));
   const FileDescriptor fd(raw_fd);
   if (size == 0) return bad_file(printable(shown, 500) + " is empty");
   if (size > SIZE_MAX / 2) return bad_file(printable(shown, 500) + " is too large to be mapped");
   MappedFile file;
-  PENSIEVE_TRY(file.reservation_,
-               accountant.reserve(MemoryUse::Weights, static_cast<std::size_t>(size)));
   void* data = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED, fd.get(), 0);
   if (data == MAP_FAILED) {
     return bad_file(printable(shown, 500) + " cannot be mapped: " + std::strerror(errno));
@@ -77,14 +76,11 @@ Result<MappedFile> MappedFile::open(int directory,
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)),
-      reservation_(std::move(other.reservation_)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
-  std::swap(reservation_, other.reservation_);
   return *this;
 }
 
@@ -95,6 +91,11 @@ MappedFile::~MappedFile() {
 void MappedFile::prefetch() const {
   if (data_ == nullptr) return;
   static_cast<void>(::posix_madvise(const_cast<std::byte*>(data_), size_, POSIX_MADV_WILLNEED));
+}
+
+void MappedFile::forget() const {
+  if (data_ == nullptr) return;
+  static_cast<void>(::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED));
 }
 
 Result<Directory> Directory::open(const std::string& path) {
@@ -110,6 +111,26 @@ Directory::~Directory() {
 
 bool Directory::has(const std::string& name) const {
   return ::faccessat(fd_, name.c_str(), F_OK, 0) == 0;
+}
+
+std::vector<std::string> Directory::names_ending_in(std::string_view suffix,
+                                                    std::size_t limit) const {
+  std::vector<std::string> names;
+  const int fd = ::openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* const directory = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (directory == nullptr) {
+    if (fd >= 0) ::close(fd);
+    return names;
+  }
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (name.ends_with(suffix) && !name.starts_with('.') && names.size() < limit) {
+      names.emplace_back(name);
+    }
+  }
+  ::closedir(directory);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 Result<std::optional<std::string>> Directory::read(const std::string& name,

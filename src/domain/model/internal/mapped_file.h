@@ -6,8 +6,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include "foundation/accountant.h"
 #include "foundation/result.h"
 
 namespace pensieve::model {
@@ -18,13 +19,9 @@ class MappedFile {
  public:
   MappedFile() = default;
   // `path` is relative to the directory `directory` (or to the working directory: AT_FDCWD), and
-  // `shown` is what sentences call it. The bytes are reserved as MemoryUse::Weights.
-  // Errors: NotFound; BadFile when it is no regular file, is empty or cannot be read; Unavailable
-  // when the accountant refuses.
-  static Result<MappedFile> open(int directory,
-                                 const std::string& path,
-                                 const std::string& shown,
-                                 Accountant& accountant);
+  // `shown` is what sentences call it. Takes no memory until it is read.
+  // Errors: NotFound; BadFile when it is no regular file, is empty or cannot be read.
+  static Result<MappedFile> open(int directory, const std::string& path, const std::string& shown);
 
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -36,10 +33,12 @@ class MappedFile {
   // the disk otherwise.
   void prefetch() const;
 
+  // Gives the pages that were read so far back; what is read again comes from the file.
+  void forget() const;
+
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-  Reservation reservation_;
 };
 
 // A directory held open, so that every file of a model comes from the same one.
@@ -52,6 +51,9 @@ class Directory {
 
   int fd() const { return fd_; }
   bool has(const std::string& name) const;
+
+  // The names of its files that end in `suffix`, sorted; `limit` of them at most.
+  std::vector<std::string> names_ending_in(std::string_view suffix, std::size_t limit) const;
 
   // The whole of a small file, or nothing if it is not there. Errors: BadFile when it is longer
   // than `limit`, no regular file or unreadable.

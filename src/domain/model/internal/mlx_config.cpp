@@ -272,9 +272,9 @@ Result<MlxQuantization> read_quantization(const Fields& fields) {
   }
   MlxQuantization found;
   PENSIEVE_TRY(found.bits, fields.required("bits", {1, 32}));
-  if (found.bits != 4 && found.bits != 8) {
+  if (found.bits < 2 || found.bits > 8 || found.bits == 7) {
     return bad_file(fields.where("bits") + " is " + std::to_string(found.bits) +
-                    "; 4 and 8 can be run");
+                    "; 2, 3, 4, 5, 6 and 8 can be run");
   }
   PENSIEVE_TRY(found.group_size, fields.required("group_size", {1, 1 << 20}));
   if (found.group_size != 32 && found.group_size != 64 && found.group_size != 128) {
@@ -285,15 +285,26 @@ Result<MlxQuantization> read_quantization(const Fields& fields) {
 }
 
 Result<void> read_quantizations(const Fields& fields, MlxConfig& config) {
-  const Json* object = fields.find("quantization");
+  // MLX writes both names, other programs the second one for their own layouts.
+  const std::string key =
+      fields.find("quantization") != nullptr ? "quantization" : "quantization_config";
+  const Json* object = fields.find(key);
   if (object == nullptr) return {};
-  if (!object->is_object()) return bad_file(fields.where("quantization") + " is not an object");
-  PENSIEVE_TRY(config.quantization,
-               read_quantization(Fields(*object, fields.file(), "quantization.")));
+  if (!object->is_object()) return bad_file(fields.where(key) + " is not an object");
+  const Fields inner(*object, fields.file(), key + ".");
+  PENSIEVE_TRY(const std::string method, inner.text("quant_method"));
+  if (!method.empty()) {
+    return bad_file(inner.where("quant_method") + " is " + in_quotes(method) +
+                    "; MLX's affine quantisation and GGUF can be run");
+  }
+  PENSIEVE_TRY(config.quantization, read_quantization(inner));
   for (const auto& [layer, value] : object->items()) {
-    if (!value.is_object()) continue;  // false: not quantised, which the tensors show as well
-    PENSIEVE_TRY(config.overrides[layer],
-                 read_quantization(Fields(value, fields.file(), "quantization." + layer + ".")));
+    if (value.is_object()) {
+      PENSIEVE_TRY(config.overrides[layer],
+                   read_quantization(Fields(value, fields.file(), key + "." + layer + ".")));
+    } else if (value.is_boolean() && !value.get<bool>()) {
+      config.overrides[layer] = std::nullopt;
+    }
   }
   return {};
 }

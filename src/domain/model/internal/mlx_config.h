@@ -16,7 +16,7 @@
 namespace pensieve::model {
 
 struct MlxQuantization {
-  int bits = 0;        // 4 or 8
+  int bits = 0;        // 2, 3, 4, 5, 6 or 8
   int group_size = 0;  // 32, 64 or 128
 };
 
@@ -24,7 +24,8 @@ struct MlxConfig {
   compute::HyperParameters hyper;
   bool tied = false;  // the embedding is the output matrix too
   std::optional<MlxQuantization> quantization;
-  std::map<std::string, MlxQuantization> overrides;  // by layer name, without ".weight"
+  // By layer name, without ".weight"; nothing: the layer is not quantised.
+  std::map<std::string, std::optional<MlxQuantization>> overrides;
   std::int32_t bos = -1;
   std::vector<std::int32_t> eos_ids;
   std::vector<std::pair<std::string, std::string>> metadata;  // fields, printed
@@ -32,7 +33,8 @@ struct MlxConfig {
 
 // `generation` is generation_config.json or null. Errors: BadFile naming the file and key. Refused
 // beside numbers out of bounds: another model_type, biases that the architecture lacks, an
-// activation other than SiLU, unknown rope scaling, quantisation other than affine 4 or 8 bits.
+// activation other than SiLU, unknown rope scaling, quantisation other than MLX's
+// affine one of 2, 3, 4, 5, 6 or 8 bits.
 Result<MlxConfig> parse_mlx_config(const std::string& config, const std::string* generation);
 
 struct TokenizerConfig {
