@@ -1,8 +1,12 @@
 #include "application/cli/download_progress.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "foundation/text.h"
@@ -51,6 +55,12 @@ std::string progress_text(std::uint64_t done, std::uint64_t total, double bytes_
       text += "  " + duration_text(static_cast<double>(total - done) / bytes_per_s) + " left";
   }
   return text;
+}
+
+bool stderr_is_terminal() {
+  const char* terminal = std::getenv("TERM");
+  return isatty(STDERR_FILENO) == 1 &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb");
 }
 
 DownloadProgress::DownloadProgress(std::string what, bool terminal)

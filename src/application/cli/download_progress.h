@@ -12,6 +12,9 @@ namespace pensieve::cli {
 // not known yet; `total` 0: not known.
 std::string progress_text(std::uint64_t done, std::uint64_t total, double bytes_per_s);
 
+// Whether standard error is a terminal that lines can be changed on.
+bool stderr_is_terminal();
+
 class DownloadProgress {
  public:
   // `terminal`: whether standard error is one that understands "\r".

@@ -1,7 +1,5 @@
 #include "application/cli/models.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -29,10 +27,6 @@ constexpr std::chrono::milliseconds kImpatientConnect{5'000};
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
-}
-
-bool is_terminal() {
-  return isatty(STDERR_FILENO) == 1 && environment("TERM") != "dumb";
 }
 
 // The catalog's entry for a reference that means one: by name, or by its repository.
@@ -168,7 +162,7 @@ Result<store::Pulled> pull_here(const store::Store& store,
   PENSIEVE_TRY(make_home(home));
   const std::string from = request.repository.empty() ? request.url.substr(0, request.url.find('?'))
                                                       : request.hub_url + "/" + request.repository;
-  DownloadProgress progress(request.name, is_terminal());
+  DownloadProgress progress(request.name, stderr_is_terminal());
   const OrderlyWork orderly;
   const store::PullHooks hooks{
       .work = terminal_hooks(progress),
@@ -218,7 +212,7 @@ Result<std::optional<std::string>> find_model(const Options& options) {
       return found.error();
     }
   }
-  DownloadProgress progress(name, is_terminal());
+  DownloadProgress progress(name, stderr_is_terminal());
   PENSIEVE_TRY(store.check(name, {.note = [&](const std::string& s) { progress.note(s); }}));
   PENSIEVE_TRY(std::string path, store.path(name));
   return std::optional<std::string>(std::move(path));

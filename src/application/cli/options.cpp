@@ -44,7 +44,8 @@ Exit status:
 
 // Options as the parser fills them: words that become types once all of it is known to be right.
 struct Words {
-  std::string mode = "auto", kv = "auto", activations = "auto", log_level, log_format = "text";
+  std::string mode = "auto", kv = "auto", activations = "auto", weights = "auto", log_level,
+              log_format = "text";
   std::vector<std::string> prompt;
 };
 
@@ -62,8 +63,9 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
          "--model",
          options.model,
          "A name that `pensieve model list` shows, hub:OWNER/NAME[@REVISION][:FILE.gguf],\n"
-         "the URL of a GGUF file, the path of one or of an MLX directory, or 'tiny': the\n"
-         "embedded model. What is not here is fetched first")
+         "the URL of a GGUF file, the path of one (of any, where a model is in several) or of\n"
+         "a directory of safetensors, or 'tiny': the embedded model. What is not here is\n"
+         "fetched first")
       ->type_name("MODEL")
       ->group("Model");
   app->add_option("--threads", options.threads, "Compute threads (default: one per physical core)")
@@ -89,6 +91,13 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
                   "How activations meet quantised weights; auto: f32 for small models, int8 above")
       ->type_name("auto|int8|f32")
       ->check(one_of({"auto", "int8", "f32"}))
+      ->group("Model");
+  app->add_option("--weights",
+                  words.weights,
+                  "What F32, F16 and BF16 matrices become in memory; auto: 8-bit blocks (Q8_0) in\n"
+                  "models of 512 MiB and more, as they are in smaller ones. Quantised ones stay")
+      ->type_name("auto|as-is|q8")
+      ->check(one_of({"auto", "as-is", "q8"}))
       ->group("Model");
   app->add_option(
          "--log-level", words.log_level, "Least severe lines to log (default: info when serving)")
@@ -289,7 +298,8 @@ void add_model_command(CLI::App& app, Options& options) {
   CLI::App* model = app.add_subcommand("model", "Fetch, look at and remove models");
   model->require_subcommand(1);
   CLI::App* inspect = model->add_subcommand("inspect", "Print what a model file holds");
-  inspect->add_option("path", options.inspect_path, "A GGUF file, an MLX directory, or 'tiny'")
+  inspect
+      ->add_option("path", options.inspect_path, "A GGUF file, a directory of one model, or 'tiny'")
       ->required();
   inspect->add_flag("--json", options.json, "One JSON object instead of text");
   inspect->footer("\nExample:\n  pensieve model inspect tiny");
@@ -347,6 +357,10 @@ void settle(const Words& words, Options& options) {
       {"auto", compute::cpu::Activations::Auto},
       {"int8", compute::cpu::Activations::Int8},
       {"f32", compute::cpu::Activations::F32}};
+  static const std::map<std::string, model::PlainWeights> kWeights = {
+      {"auto", model::PlainWeights::Auto},
+      {"as-is", model::PlainWeights::AsIs},
+      {"q8", model::PlainWeights::Q8}};
   static const std::map<std::string, LogLevel> kLevels = {{"debug", LogLevel::Debug},
                                                           {"info", LogLevel::Info},
                                                           {"warning", LogLevel::Warning},
@@ -354,6 +368,7 @@ void settle(const Words& words, Options& options) {
   options.mode = kModes.at(words.mode);
   if (const auto kv = kKvTypes.find(words.kv); kv != kKvTypes.end()) options.kv = kv->second;
   options.activations = kActivations.at(words.activations);
+  options.plain_weights = kWeights.at(words.weights);
   if (!words.log_level.empty()) options.log_level = kLevels.at(words.log_level);
   options.log_format = words.log_format == "json" ? LogFormat::JsonLines : LogFormat::Text;
   for (const std::string& word : words.prompt) {

@@ -10,6 +10,7 @@
 
 #include "domain/compute/backend.h"
 #include "domain/compute/cpu/cpu_backend.h"
+#include "domain/model/model_file.h"
 
 namespace pensieve::cli {
 
@@ -44,6 +45,7 @@ struct Options {
   std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
   std::string kernel;                 // empty: the fastest this CPU has
   compute::cpu::Activations activations = compute::cpu::Activations::Auto;
+  model::PlainWeights plain_weights = model::PlainWeights::Auto;
   // Where answers come from instead of a model here: serve, ask, claude. Empty: nowhere else.
   std::string upstream;               // an address; its key is in PENSIEVE_UPSTREAM_KEY
   std::string upstream_model;         // empty: the first that it lists

@@ -28,6 +28,7 @@ TEST(CommandLine, AloneServesWithTheDefaults) {
   EXPECT_FALSE(options.log_level);
   EXPECT_EQ(options.log_format, LogFormat::Text);
   EXPECT_EQ(options.activations, compute::cpu::Activations::Auto);
+  EXPECT_EQ(options.plain_weights, model::PlainWeights::Auto);
 }
 
 TEST(CommandLine, KnowsTheThreeModes) {
@@ -58,6 +59,8 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
   EXPECT_EQ(taken({"--kv", "f32"}).kv, compute::KvType::F32);
   EXPECT_FALSE(taken({"--kv", "auto"}).kv);
   EXPECT_EQ(taken({"--activations", "f32"}).activations, compute::cpu::Activations::F32);
+  EXPECT_EQ(taken({"--weights", "as-is"}).plain_weights, model::PlainWeights::AsIs);
+  EXPECT_EQ(taken({"ask", "hi", "--weights", "q8"}).plain_weights, model::PlainWeights::Q8);
 }
 
 TEST(CommandLine, TakesSeveralNamesAndOriginsOneByOne) {
@@ -212,6 +215,7 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
            {"--context", "99999999999999999999"},
            {"--kv", "q4"},
            {"--activations", "f16"},
+           {"--weights", "q4"},
            {"--log-level", "loud"},
            {"--log-format", "xml"},
            {"auto", "skip"},
@@ -255,10 +259,11 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
   }
   const std::string main_help = parse_command_line({"--help"}).text;
   for (const char* word :
-       {"--model",        "--port",           "--host",        "--threads",     "--context",
-        "--kv",           "--kernel",         "--activations", "--log-level",   "--log-format",
-        "--allow-remote", "--exit-when-idle", "--state-file",  "ask",           "claude",
-        "trace",          "version",          "Exit status",   "PENSIEVE_HOME", "PENSIEVE_TOKEN"}) {
+       {"--model",       "--port",         "--host",           "--threads",    "--context",
+        "--kv",          "--kernel",       "--activations",    "--weights",    "--log-level",
+        "--log-format",  "--allow-remote", "--exit-when-idle", "--state-file", "ask",
+        "claude",        "trace",          "version",          "Exit status",  "PENSIEVE_HOME",
+        "PENSIEVE_TOKEN"}) {
     EXPECT_NE(main_help.find(word), std::string::npos) << word;
   }
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);

@@ -59,6 +59,13 @@ struct Row {
   std::string text;
 };
 
+// "Q4_0", or "Q8_0 made of BF16" where the file has something else.
+std::string weights_text(const model::ModelFile& file) {
+  std::string text(file.quantization());
+  if (!file.made_from().empty()) text += " made of " + std::string(file.made_from());
+  return text;
+}
+
 // What runs here: of a model, its file, its window and its kernels.
 std::vector<Row> model_rows(const Stack& stack) {
   const model::ModelFile& file = *stack.model.file;
@@ -67,7 +74,7 @@ std::vector<Row> model_rows(const Stack& stack) {
   return {
       {"model",
        std::string(file.name()) + (stack.embedded ? " (embedded), " : ", ") +
-           std::string(file.format()) + ", " + std::string(file.quantization()) + ", " +
+           std::string(file.format()) + ", " + weights_text(file) + ", " +
            grouped((file.parameters() + 500'000) / 1'000'000) + " M parameters, " +
            human_bytes(file.file_bytes())},
       {"window",

@@ -1,12 +1,17 @@
 #include "application/cli/stack.h"
 
+#include <array>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
 #include "foundation/log.h"
 
 #include "domain/compute/cpu/cpu_backend.h"
+#include "domain/compute/cpu/thread_pool.h"
 
+#include "application/cli/download_progress.h"
 #include "application/cli/embedded_model.h"
 #include "application/cli/home.h"
 #include "application/cli/models.h"
@@ -45,23 +50,52 @@ Result<void> reach_upstream(const Options& options, Stack& stack) {
   return {};
 }
 
-}  // namespace
-
-Result<OpenedModel> open_model(const std::string& path, Accountant& accountant) {
+Result<OpenedModel> open_with(const std::string& path,
+                              const model::OpenOptions& options,
+                              Accountant& accountant) {
   OpenedModel opened;
   if (path == "tiny") {
     PENSIEVE_TRY(opened.file,
                  model::ModelFile::from_memory(embedded_model(), "Pensieve Tiny", accountant));
     opened.embedded = true;
   } else {
-    PENSIEVE_TRY(opened.file, model::ModelFile::open(path, accountant));
+    PENSIEVE_TRY(opened.file, model::ModelFile::open(path, accountant, options));
   }
   return opened;
 }
 
+// Opens a model to run it.
+Result<OpenedModel> open_to_run(const std::string& path,
+                                const Options& options,
+                                Accountant& accountant) {
+  DownloadProgress progress("weights to Q8_0", stderr_is_terminal());
+  const model::OpenOptions open{
+      .plain = options.plain_weights,
+      .n_threads = options.threads > 0 ? options.threads : compute::cpu::physical_cores(),
+      .progress = [&](std::uint64_t done, std::uint64_t total) { progress.tell(done, total); }};
+  const auto begin = std::chrono::steady_clock::now();
+  PENSIEVE_TRY(OpenedModel opened, open_with(path, open, accountant));
+  const model::ModelFile& file = *opened.file;
+  if (!file.made_from().empty()) {
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    std::array<char, 32> seconds{};
+    std::snprintf(seconds.data(), seconds.size(), "%.1f s", taken.count());
+    log_info(std::string(file.made_from()) + " matrices became Q8_0 in " + seconds.data() +
+             ", the weights take " + human_bytes(file.weights().total_bytes) + " instead of " +
+             human_bytes(file.file_bytes()) + "; --weights as-is keeps them");
+  }
+  return opened;
+}
+
+}  // namespace
+
+Result<OpenedModel> open_model(const std::string& path, Accountant& accountant) {
+  return open_with(path, {}, accountant);
+}
+
 Result<OpenedModel> choose_model(const Options& options, Accountant& accountant) {
   PENSIEVE_TRY(const auto path, find_model(options));
-  if (path) return open_model(*path, accountant);
+  if (path) return open_to_run(*path, options, accountant);
   PENSIEVE_TRY(const std::string home, home_directory());
   if (options.mode == ModelMode::Skip) {
     return Error{

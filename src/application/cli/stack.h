@@ -26,10 +26,12 @@ struct OpenedModel {
   bool by_default = false;  // nobody asked for the embedded one: there was no other
 };
 
-// The file `path` names; "tiny" is the embedded model. Errors: NotFound, BadFile, Unavailable.
+// The file `path` names, as it is; "tiny" is the embedded model. Errors: NotFound, BadFile,
+// Unavailable.
 Result<OpenedModel> open_model(const std::string& path, Accountant& accountant);
 
-// The model of --model, or what `options.mode` finds in the home directory. Errors: as above, and
+// The model of --model, or what `options.mode` finds in the home directory, with its plain matrices
+// as --weights says; how far that is shows on standard error. Errors: as above, and
 // NotFound with the way out when there is none and the mode does not allow the embedded one.
 Result<OpenedModel> choose_model(const Options& options, Accountant& accountant);
 

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "foundation/json.h"
 
 #include "domain/model/inspect.h"
+#include "domain/model/internal/file_builder.h"
 
 namespace pensieve::model {
 namespace {
@@ -301,6 +303,101 @@ TEST(ModelFile, ALayerMayHaveItsOwnQuantisation) {
   EXPECT_EQ(other->weights().output.type, compute::WeightType::BF16);
   EXPECT_EQ(other->weights().layers[0].down.type, compute::WeightType::Mlx6);
   EXPECT_EQ(other->weights().layers[0].down.group_size, 32);
+}
+
+// Q8_0 rounds to steps of the largest of 32 values over 127. Of normally distributed ones that is a
+// step of about 0.017 standard deviations, so an error of 0.005 (uniform: over the root of 12).
+TEST(ModelFile, PlainMatricesBecomeQ8OnRequestAndNothingElseDoes) {
+  for (const std::string name : {"mha", "partial-tied", "gguf/bf16.gguf", "safetensors-sharded"}) {
+    SCOPED_TRACE(name);
+    Accountant accountant;
+    const auto plain = opened(kFixtures + "/" + name, accountant);
+    ASSERT_TRUE(plain);
+    const std::size_t held = accountant.held(MemoryUse::Weights);
+    std::uint64_t done = 0, total = 1;
+    auto result = ModelFile::open(kFixtures + "/" + name,
+                                  accountant,
+                                  {.plain = PlainWeights::Q8,
+                                   .n_threads = 2,
+                                   .progress = [&](std::uint64_t d, std::uint64_t t) {
+                                     EXPECT_GE(d, done);
+                                     done = d;
+                                     total = t;
+                                   }});
+    ASSERT_TRUE(result) << result.error().message;
+    const auto q8 = *std::move(result);
+    EXPECT_EQ(done, total);
+    EXPECT_EQ(q8->quantization(), "Q8_0");
+    EXPECT_EQ(q8->made_from(), plain->quantization());
+    EXPECT_TRUE(plain->made_from().empty());
+    EXPECT_NE(q8->weights().fingerprint, plain->weights().fingerprint);
+    EXPECT_EQ(q8->parameters(), plain->parameters());
+    const auto& a = plain->weights();
+    const auto& b = q8->weights();
+    const auto expect_near = [&](const compute::WeightView& x, const compute::WeightView& y) {
+      ASSERT_EQ(y.type, compute::WeightType::Q8_0);
+      ASSERT_EQ(x.rows, y.rows);
+      for (int row = 0; row < x.rows; ++row) {
+        ASSERT_LT(relative_distance(row_of(x, row), row_of(y, row)), 8e-3) << "row " << row;
+      }
+    };
+    for (std::size_t i = 0; i < a.layers.size(); ++i) {
+      expect_near(a.layers[i].qkv.parts()[0], b.layers[i].qkv.parts()[0]);
+      expect_near(a.layers[i].attention_out, b.layers[i].attention_out);
+      expect_near(a.layers[i].gate_up.parts()[0], b.layers[i].gate_up.parts()[0]);
+      expect_near(a.layers[i].down, b.layers[i].down);
+      EXPECT_EQ(b.layers[i].attention_norm.type, a.layers[i].attention_norm.type);
+    }
+    expect_near(a.output, b.output);
+    const bool tied = a.output.data == a.token_embedding.data;
+    EXPECT_EQ(b.output.data == b.token_embedding.data, tied);
+    EXPECT_EQ(b.token_embedding.type == a.token_embedding.type, !tied);
+    // Held: the new matrices, rounded up to lines of the cache, and what is still read in the file.
+    const std::size_t more = accountant.held(MemoryUse::Weights) - held;
+    EXPECT_GE(more, b.total_bytes);
+    EXPECT_LE(more, b.total_bytes + 64 * 40);
+    EXPECT_LT(more, held);
+  }
+}
+
+TEST(ModelFile, ModelsThatAreSmallOrQuantisedStayAsTheyAre) {
+  Accountant accountant;
+  auto small = ModelFile::open(kFixtures + "/mha", accountant, {.plain = PlainWeights::Auto});
+  ASSERT_TRUE(small);
+  EXPECT_EQ((*small)->quantization(), "F32");
+  auto quantized = ModelFile::open(kTinyGguf, accountant, {.plain = PlainWeights::Q8});
+  ASSERT_TRUE(quantized);
+  EXPECT_EQ((*quantized)->quantization(), "Q4_0");
+  EXPECT_TRUE((*quantized)->made_from().empty());
+  Accountant narrow(64 << 10);
+  const auto refused = ModelFile::open(kFixtures + "/mha", narrow, {.plain = PlainWeights::Q8});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::Unavailable);
+  EXPECT_EQ(narrow.total(), 0u);
+}
+
+// A value that is not finite, in one matrix of a file of zeros: that matrix alone stays in 16 bits.
+TEST(ModelFile, AMatrixThatQ8CannotHoldStaysPlain) {
+  const TemporaryDirectory home;
+  SafetensorsBuilder builder = SafetensorsBuilder::phi3(false);
+  for (auto& [name, tensor] : builder.tensors) {
+    if (name == "model.layers.0.mlp.down_proj.weight") {
+      tensor.data[100] = '\x00';
+      tensor.data[101] = '\x7C';
+    }
+  }
+  home.write("model.safetensors", builder.build());
+  home.write("config.json",
+             R"({"model_type": "phi3", "hidden_size": 64, "intermediate_size": 64,
+                 "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 4,
+                 "max_position_embeddings": 256, "rms_norm_eps": 1e-5})");
+  Accountant accountant;
+  auto model = ModelFile::open(home.path(), accountant, {.plain = PlainWeights::Q8});
+  ASSERT_TRUE(model) << model.error().message;
+  const compute::LayerWeights& layer = (*model)->weights().layers[0];
+  EXPECT_EQ(layer.down.type, compute::WeightType::F16);
+  EXPECT_EQ(layer.attention_out.type, compute::WeightType::Q8_0);
+  EXPECT_EQ(row_of(layer.down, 0)[50], std::numeric_limits<float>::infinity());
 }
 
 TEST(ModelFile, WhatIsNoModelIsRefusedInOneSentence) {
