@@ -2,7 +2,7 @@
 """Write an MLX safetensors directory of a phi3-architecture model with random weights.
 
 The twin of make_synthetic_gguf.py: same shapes, same vocabulary, no dependency beyond Python 3.8+, no learnt
-content.  All matrices are affine 4- or 8-bit words with f16 scales and biases, embedding and lm_head included;
+content.  All matrices are affine words of 2 to 8 bits with f16 scales and biases, embedding and lm_head included;
 norms are f16.  For speed, memory and robustness measurements, never for the quality of an answer.
 
   make_synthetic_mlx.py out-directory                      Phi-3-mini-128k-instruct shape, 4 bit, groups of 64
@@ -13,11 +13,10 @@ import argparse, json, math, os, random, struct, sys
 from make_synthetic_gguf import BELL_BYTES, BELL_STD, PRESETS, TEMPLATE, synthetic_vocab
 
 POOL_BYTES = 4 << 20   # distinct random words, scales and biases, from which tensors are cut at random offsets
-BYTE_STD = 73.9        # of an unsigned byte
 
 
 class Pool:
-    """random words, and groups' scales for a spread of 1; a bias centres its group: -8 or -128 scales"""
+    """random words, and groups' scales for a spread of 1; a bias centres its group: half of the codes' range"""
     def __init__(self, bits, seed):
         self.rng, self.bits = random.Random(seed), bits
         words = self.rng.randbytes(POOL_BYTES)
@@ -31,7 +30,9 @@ class Pool:
         """f16 scales of both signs, and their biases, 64 KB each"""
         key = round(std, 6)
         if key not in self.scales:
-            unit, middle = (std / BELL_STD, -8) if self.bits == 4 else (std / BYTE_STD, -127.5)
+            codes = 1 << self.bits
+            unit, middle = (BELL_STD, -8) if self.bits == 4 else (math.sqrt((codes * codes - 1) / 12), (1 - codes) / 2)
+            unit = std / unit
             s = [unit * self.rng.uniform(0.8, 1.2) * self.rng.choice((1, 1, 1, -1)) for _ in range(1 << 15)]
             s = struct.unpack("<%de" % len(s), struct.pack("<%de" % len(s), *s))
             pack = lambda v: struct.pack("<%de" % len(v), *v)
@@ -91,7 +92,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("out")
     ap.add_argument("--preset", default="phi3-mini-128k", choices=PRESETS)
-    ap.add_argument("--bits", type=int, default=4, choices=(4, 8))
+    ap.add_argument("--bits", type=int, default=4, choices=(2, 3, 4, 5, 6, 8))
     ap.add_argument("--group", type=int, default=64, choices=(32, 64, 128))
     ap.add_argument("--seed", type=int, default=1)
     for o in ("layers", "hidden", "ffn", "heads", "kv-heads", "vocab", "context", "original-context"):

@@ -274,7 +274,17 @@ Result<int> import_one(const Options& options) {
   PENSIEVE_TRY(const store::Store store, open_store());
   {
     Accountant accountant;  // what cannot be opened here is not taken in
-    PENSIEVE_TRY(open_model(options.reference, accountant));
+    PENSIEVE_TRY(const OpenedModel opened, open_model(options.reference, accountant));
+    std::error_code error;
+    if (opened.file->format().starts_with("GGUF") &&
+        (!opened.file->files().empty() ||
+         std::filesystem::is_directory(options.reference, error))) {
+      return Error{.kind = ErrorKind::InvalidRequest,
+                   .message =
+                       "a GGUF model is imported as one file; serve this one where it lies: "
+                       "pensieve --model " +
+                       printable(options.reference)};
+    }
   }
   const std::string name = options.name.empty() ? name_from_path(options.reference) : options.name;
   PENSIEVE_TRY(const std::string home, home_directory());

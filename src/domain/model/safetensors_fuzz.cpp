@@ -1,5 +1,6 @@
 // Any bytes as a directory: config.json up to the first NUL, then a safetensors file. The same
-// text also plays the other JSON files, so that their readers meet it too.
+// text also plays the other JSON files, so that their readers meet it too. What is accepted is
+// quantised as well.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -7,6 +8,7 @@
 
 #include "domain/model/internal/fuzz_use.h"
 #include "domain/model/internal/mlx_config.h"
+#include "domain/model/internal/plain_weights.h"
 #include "domain/model/internal/readers.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -25,8 +27,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   parts.generation_config = parts.config;
   parts.shards.push_back({.name = "model.safetensors", .bytes = file});
+  Accountant accountant;  // outlives the model
   auto model = model::read_mlx_model(std::move(parts));
   if (model) {
+    model::use(**model);
+    CHECK(model::quantize_plain(**model, {.plain = model::PlainWeights::Q8}, accountant));
     model::use(**model);
   } else {
     CHECK(model.error().kind == ErrorKind::BadFile && !model.error().message.empty());

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -93,9 +94,15 @@ void MappedFile::prefetch() const {
   static_cast<void>(::posix_madvise(const_cast<std::byte*>(data_), size_, POSIX_MADV_WILLNEED));
 }
 
-void MappedFile::forget() const {
-  if (data_ == nullptr) return;
-  static_cast<void>(::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED));
+void MappedFile::forget(std::span<const std::byte> read) const {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(read.data());
+  const auto first = (begin + page - 1) / page * page, last = (begin + read.size()) / page * page;
+  const auto mine = reinterpret_cast<std::uintptr_t>(data_);
+  if (data_ == nullptr || first < mine || last > mine + size_ || first >= last) return;
+  static_cast<void>(::madvise(const_cast<std::byte*>(data_) + (first - mine),
+                              static_cast<std::size_t>(last - first),
+                              MADV_DONTNEED));
 }
 
 Result<Directory> Directory::open(const std::string& path) {

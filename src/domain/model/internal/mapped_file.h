@@ -33,8 +33,9 @@ class MappedFile {
   // the disk otherwise.
   void prefetch() const;
 
-  // Gives the pages that were read so far back; what is read again comes from the file.
-  void forget() const;
+  // Gives back the pages that lie inside `read`, of which anything may lie in other files; what is
+  // read again comes from the file.
+  void forget(std::span<const std::byte> read) const;
 
  private:
   const std::byte* data_ = nullptr;

@@ -95,7 +95,11 @@ Result<void> quantize_plain(OpenedModel& model,
     if (options.progress) options.progress(done, plain_bytes);
     done += view.total_bytes();
     std::byte* const to = model.quantized_.data() + at;
-    if (!quantize_matrix(view, to, pool)) return;
+    const bool fits = quantize_matrix(view, to, pool);
+    // Not at the end: where memory is bounded, mapped pages are the last that the system takes
+    // back.
+    for (const MappedFile& file : model.files_) file.forget({view.data, view.total_bytes()});
+    if (!fits) return;
     at += aligned(compute::q8_0_bytes(view.rows, view.cols));
     view.type = WeightType::Q8_0;
     view.data = to;
@@ -106,7 +110,6 @@ Result<void> quantize_plain(OpenedModel& model,
     model.quantized_ = Buffer();
     return {};
   }
-  for (const MappedFile& file : model.files_) file.forget();
   const auto most = std::max_element(
       bytes_by_type.begin(), bytes_by_type.end(), [](const auto& a, const auto& b) {
         return a.second < b.second;
