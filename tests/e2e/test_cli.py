@@ -1,6 +1,9 @@
 """The command line: ask, trace, model inspect, version, help."""
 import json
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -67,12 +70,38 @@ def test_trace_of_a_bad_request_names_the_field(tmp_path):
     (TINY / "pensieve-tiny-q4_0.gguf", ["GGUF", "blk.0.attn_qkv.weight", "Q4_0", "phi3"]),
     (TINY / "mlx", ["model.layers.0.self_attn.qkv_proj"]),
     (ROOT / "tests/fixtures/phi3/gguf/q6_k.gguf", ["rope_factors_long.weight", "Q6_K"]),
-], ids=["gguf", "mlx", "fixture"])
+    (ROOT / "tests/fixtures/phi3/gguf-sharded", ["in 3 files", "small-00002-of-00003.gguf", "Q4_0"]),
+    (ROOT / "tests/fixtures/phi3/mlx3-g64-mixed", ["MLX 3-bit g64", "BF16"]),
+], ids=["gguf", "mlx", "fixture", "shards", "three bits"])
 def test_model_inspect_prints_fields_and_tensors(path, needles, tmp_path):
     done = run(tmp_path, "model", "inspect", path)
     assert done.returncode == 0, done.stderr
     for needle in needles:
         assert needle in done.stdout, needle
+
+
+def test_a_missing_file_of_several_is_named_in_one_sentence(tmp_path):
+    for part in sorted((ROOT / "tests/fixtures/phi3/gguf-sharded").glob("*.gguf"))[:2]:
+        shutil.copy(part, tmp_path)
+    for path in (tmp_path, tmp_path / "small-00001-of-00003.gguf"):
+        done = run(tmp_path, "ask", "--model", path, "hello")
+        assert done.returncode == 2 and not done.stdout
+        assert "small-00003-of-00003.gguf is missing" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_plain_weights_become_8_bits_when_asked_and_stay_when_not(tmp_path):
+    model = tmp_path / "plain.gguf"
+    subprocess.run([sys.executable, ROOT / "tools/make_synthetic_gguf.py", model, "--preset", "tiny", "--type", "bf16",
+                    "--layers", "1", "--hidden", "64", "--ffn", "64", "--heads", "2", "--kv-heads", "2", "--vocab-from",
+                    TINY / "pensieve-tiny-q4_0.gguf"], check=True, capture_output=True)
+    answers = {}
+    for weights in ("auto", "as-is", "q8"):
+        done = run(tmp_path, "ask", "--model", model, "--weights", weights, "--max-tokens", "8", "--log-level", "info",
+                   "hello")
+        assert done.returncode == 0, done.stderr
+        assert ("BF16 matrices became Q8_0" in done.stderr) == (weights == "q8"), done.stderr
+        answers[weights] = done.stdout
+    assert answers["auto"] == answers["as-is"]  # a small model stays as it is
 
 
 def test_the_mlx_twin_answers_as_the_embedded_model(tmp_path):
