@@ -145,12 +145,12 @@ Result<std::unique_ptr<OpenedModel>> open_file(const std::string& path) {
 
 // Reserves what the model holds, after its plain matrices were quantised if that is wanted.
 Result<void> settle_memory(OpenedModel& model, const OpenOptions& options, Accountant& accountant) {
+  std::size_t quantized_bytes = 0;
   if (wants_quantization(model, options.plain)) {
-    PENSIEVE_TRY(quantize_plain(model, options, accountant));
+    PENSIEVE_TRY(quantized_bytes, quantize_plain(model, options, accountant));
   }
-  const std::size_t bytes = model.made_from_.empty()
-                                ? static_cast<std::size_t>(model.file_bytes_)
-                                : model.weights_.total_bytes - model.quantized_.size();
+  const std::size_t bytes = quantized_bytes == 0 ? static_cast<std::size_t>(model.file_bytes_)
+                                                 : model.weights_.total_bytes - quantized_bytes;
   PENSIEVE_TRY(model.reservation_, accountant.reserve(MemoryUse::Weights, bytes));
   return {};
 }

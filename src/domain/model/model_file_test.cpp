@@ -398,6 +398,17 @@ TEST(ModelFile, AMatrixThatQ8CannotHoldStaysPlain) {
   EXPECT_EQ(layer.down.type, compute::WeightType::F16);
   EXPECT_EQ(layer.attention_out.type, compute::WeightType::Q8_0);
   EXPECT_EQ(row_of(layer.down, 0)[50], std::numeric_limits<float>::infinity());
+
+  for (auto& [name, tensor] : builder.tensors) {  // the other way round: only one that can
+    if (tensor.shape.size() == 2 && !name.ends_with("o_proj.weight")) tensor.data[1] = '\x7C';
+  }
+  home.write("model.safetensors", builder.build());
+  Accountant most;
+  auto little = ModelFile::open(home.path(), most, {.plain = PlainWeights::Q8});
+  ASSERT_TRUE(little) << little.error().message;
+  EXPECT_EQ((*little)->weights().layers[0].attention_out.type, compute::WeightType::Q8_0);
+  EXPECT_EQ((*little)->weights().output.type, compute::WeightType::F16);
+  EXPECT_LE(most.total(), 2 * (*little)->file_bytes());
 }
 
 TEST(ModelFile, WhatIsNoModelIsRefusedInOneSentence) {

@@ -72,9 +72,9 @@ bool wants_quantization(const OpenedModel& model, PlainWeights plain) {
          (plain == PlainWeights::Auto && model.weights_.total_bytes >= kQuantizeFromBytes);
 }
 
-Result<void> quantize_plain(OpenedModel& model,
-                            const OpenOptions& options,
-                            Accountant& accountant) {
+Result<std::size_t> quantize_plain(OpenedModel& model,
+                                   const OpenOptions& options,
+                                   Accountant& accountant) {
   std::size_t new_bytes = 0, plain_bytes = 0;
   std::map<WeightType, std::size_t> bytes_by_type;
   change_matrices(model.weights_, [&](WeightView& view) {
@@ -83,11 +83,11 @@ Result<void> quantize_plain(OpenedModel& model,
     plain_bytes += view.total_bytes();
     bytes_by_type[view.type] += view.total_bytes();
   });
-  if (new_bytes == 0) return {};
+  if (new_bytes == 0) return std::size_t{0};
   PENSIEVE_TRY(model.quantized_, Buffer::create(accountant, MemoryUse::Weights, new_bytes));
 
   compute::cpu::ThreadPool pool(std::max(1, options.n_threads));
-  std::size_t at = 0;
+  std::size_t at = 0, made_bytes = 0;
   std::uint64_t done = 0;
   int n_quantized = 0;
   change_matrices(model.weights_, [&](WeightView& view) {
@@ -100,15 +100,16 @@ Result<void> quantize_plain(OpenedModel& model,
     // back.
     for (const MappedFile& file : model.files_) file.forget({view.data, view.total_bytes()});
     if (!fits) return;
-    at += aligned(compute::q8_0_bytes(view.rows, view.cols));
     view.type = WeightType::Q8_0;
     view.data = to;
+    made_bytes += view.total_bytes();
+    at += aligned(view.total_bytes());
     ++n_quantized;
   });
   if (options.progress) options.progress(plain_bytes, plain_bytes);
   if (n_quantized == 0) {
     model.quantized_ = Buffer();
-    return {};
+    return std::size_t{0};
   }
   const auto most = std::max_element(
       bytes_by_type.begin(), bytes_by_type.end(), [](const auto& a, const auto& b) {
@@ -120,7 +121,7 @@ Result<void> quantize_plain(OpenedModel& model,
   fingerprint.add("matrices as Q8_0", static_cast<std::uint64_t>(n_quantized));
   model.weights_.fingerprint = fingerprint.hex();
   summarize(model);
-  return {};
+  return made_bytes;
 }
 
 }  // namespace pensieve::model
