@@ -71,9 +71,11 @@ Result<std::unique_ptr<OpenedModel>> open_safetensors(const Directory& directory
   return model;
 }
 
-// The model of a GGUF file, of which `name` says whether it is one of several.
+// The model of a GGUF file, of which `name` says whether it is one of several. Sentences about it
+// call it `shown` where it is the only one.
 Result<std::unique_ptr<OpenedModel>> open_gguf(const Directory& directory,
-                                               const std::string& name) {
+                                               const std::string& name,
+                                               const std::string& shown) {
   std::vector<std::string> names{name};
   std::string model_name = printable(name, 255);
   if (const auto shard = parse_gguf_shard_name(name); shard && shard->count > 1) {
@@ -86,7 +88,14 @@ Result<std::unique_ptr<OpenedModel>> open_gguf(const Directory& directory,
     }
   }
   std::vector<ModelPart> parts;
-  PENSIEVE_TRY(auto files, map_files(directory, names, parts));
+  std::vector<MappedFile> files;
+  if (names.size() == 1) {
+    PENSIEVE_TRY(auto file, MappedFile::open(directory.fd(), name, shown));
+    parts.push_back({.name = name, .bytes = file.bytes()});
+    files.push_back(std::move(file));
+  } else {
+    PENSIEVE_TRY(files, map_files(directory, names, parts));
+  }
   PENSIEVE_TRY(auto model, read_gguf_model(parts, model_name));
   if (names.size() > 1) model->format_ += " in " + std::to_string(names.size()) + " files";
   model->files_ = std::move(files);
@@ -120,7 +129,7 @@ Result<std::unique_ptr<OpenedModel>> open_directory(const std::string& path) {
     return open_safetensors(directory, last_name(path), *std::move(config));
   }
   PENSIEVE_TRY(const std::string name, only_gguf(directory));
-  return open_gguf(directory, name);
+  return open_gguf(directory, name, name);
 }
 
 Result<std::unique_ptr<OpenedModel>> open_file(const std::string& path) {
@@ -136,11 +145,11 @@ Result<std::unique_ptr<OpenedModel>> open_file(const std::string& path) {
   }
   const std::string parent = file.has_parent_path() ? file.parent_path().string() : ".";
   auto directory = Directory::open(parent);
-  if (!directory) {
-    return Error{.kind = directory.error().kind,
-                 .message = printable(path, 500) + " does not exist"};
+  if (!directory && directory.error().kind == ErrorKind::NotFound) {
+    return Error{.kind = ErrorKind::NotFound, .message = printable(path, 500) + " does not exist"};
   }
-  return open_gguf(*directory, file.filename().string());
+  if (!directory) return std::move(directory).error();
+  return open_gguf(*directory, file.filename().string(), path);
 }
 
 // Reserves what the model holds, after its plain matrices were quantised if that is wanted.

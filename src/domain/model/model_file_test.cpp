@@ -436,6 +436,11 @@ TEST(ModelFile, WhatIsNoModelIsRefusedInOneSentence) {
   auto missing = ModelFile::open(home / "missing", accountant);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().kind, ErrorKind::NotFound);
+  EXPECT_EQ(missing.error().message, (home / "missing") + " does not exist");
+  auto nowhere = ModelFile::open(home / "no/such/model.gguf", accountant);
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().kind, ErrorKind::NotFound);
+  EXPECT_EQ(nowhere.error().message, (home / "no/such/model.gguf") + " does not exist");
   EXPECT_EQ(accountant.total(), 0u);
 }
 

@@ -17,6 +17,13 @@
 namespace pensieve::model {
 namespace {
 
+// To reach the files of a directory takes no permission to list them.
+#ifdef O_PATH
+constexpr int kReach = O_PATH;
+#else
+constexpr int kReach = O_RDONLY;
+#endif
+
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
@@ -107,7 +114,7 @@ void MappedFile::forget(std::span<const std::byte> read) const {
 
 Result<Directory> Directory::open(const std::string& path) {
   if (path.find('\0') != std::string::npos) return cannot_open(path, ENOENT);
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), kReach | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return cannot_open(path, errno);
   return Directory(fd);
 }
