@@ -109,6 +109,9 @@ Result<Reference> parse_reference(const std::string& text) {
   }
   if (text.starts_with("hub:")) return parse_hub(text);
   if (text.starts_with("https://") || text.starts_with("http://")) return parse_url(text);
+  if (text.find("://") != std::string::npos) {
+    return unusable(text, "a URL begins with https:// or http://");
+  }
   if (is_model_name(text)) return Reference{.kind = Reference::Kind::Name, .name = text};
   return Reference{.kind = Reference::Kind::Path, .path = text};
 }

@@ -91,7 +91,9 @@ TEST(Reference, RefusesWhatCannotBeFetched) {
                           "hub:a/..",
                           "https://host/",
                           "https://host/x.bin",
-                          "http://host/..gguf/"}) {
+                          "http://host/..gguf/",
+                          "ftp://host/x.gguf",
+                          "file:///x.gguf"}) {
     EXPECT_FALSE(parse_reference(bad)) << bad;
   }
 }

@@ -8,6 +8,7 @@
 #include "foundation/text.h"
 
 #include "domain/store/internal/digest.h"
+#include "domain/store/internal/disk_room.h"
 #include "domain/store/internal/file_download.h"
 #include "domain/store/internal/follow.h"
 #include "domain/store/internal/hub.h"
@@ -16,6 +17,8 @@
 
 namespace pensieve::store {
 namespace {
+
+constexpr std::uint64_t kRoomForNames = 64 * 1024;  // a manifest and the directory entries
 
 struct Planned {
   std::string name;
@@ -131,8 +134,10 @@ Result<void> check_room(const Directory& models, const Directory& staging, const
   }
   const std::uint64_t need = plan.bytes - std::min(plan.bytes, here);
   const auto free = models.free_bytes();
-  if (free && need > *free) return not_enough_room(models.path(), need, *free);
-  return {};
+  if (!free || need <= *free) return {};
+  Error error = not_enough_room(models.path(), need, *free);
+  error.message += here > 0 ? kGoesOn : "; nothing was fetched";
+  return error;
 }
 
 Result<std::vector<FileRecord>> fetch_all(const Directory& staging,
@@ -199,7 +204,11 @@ Result<Pulled> pull(const Store& store, const PullRequest& request, const PullHo
   Manifest manifest{.name = request.name, .source = plan.source, .revision = plan.revision};
   PENSIEVE_TRY(manifest.files, fetch_all(staging, plan, download, hooks.work));
   manifest.fetched_unix_s = manifest.verified_unix_s = std::time(nullptr);
-  PENSIEVE_TRY(install(models, staging, manifest));
+  if (auto installed = install(models, staging, manifest); !installed) {
+    Error error = explain_full_disk(models, kRoomForNames, installed.error());
+    error.message += kGoesOn;  // every file of it is whole, and is not fetched again
+    return error;
+  }
   return Pulled{.manifest = std::move(manifest)};
 }
 

@@ -15,7 +15,7 @@
 #include "foundation/text.h"
 
 #include "domain/store/internal/digest.h"
-#include "domain/store/internal/file_download.h"
+#include "domain/store/internal/disk_room.h"
 #include "domain/store/internal/manifest.h"
 #include "domain/store/internal/place.h"
 #include "domain/store/names.h"
@@ -206,6 +206,20 @@ std::vector<Manifest> Store::list() const {
   return found;
 }
 
+std::vector<Store::Partial> Store::partials() const {
+  std::vector<Partial> found;
+  const auto models = Directory::open(models_, false, true);
+  if (!models) return found;
+  const auto names = models->names();
+  if (!names) return found;
+  for (const std::string& staging : *names) {
+    const std::string name = name_of_staging(staging);
+    if (!is_model_name(name) || find(name)) continue;
+    found.push_back({.name = name, .bytes = bytes_in(*models, staging)});
+  }
+  return found;
+}
+
 Result<Manifest> Store::find(const std::string& name) const {
   PENSIEVE_TRY(check_name(name));
   const auto model = Directory::open(models_ + "/" + name, false);
@@ -321,7 +335,7 @@ Result<Manifest> Store::import(const std::string& from,
   }();
   if (!copied) {
     models.remove_tree(staging_directory);
-    return copied.error();
+    return explain_full_disk(models, total, copied.error());
   }
   return manifest;
 }

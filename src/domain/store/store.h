@@ -49,6 +49,14 @@ class Store {
   // Installed models by name. What cannot be read is left out. An absent store is empty.
   std::vector<Manifest> list() const;
 
+  // What was begun and is not here, by name, with the bytes that lie there. What another process
+  // fetches at this moment is among it.
+  struct Partial {
+    std::string name{};
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Partial> partials() const;
+
   // Errors: InvalidRequest for what is no name, before any file is looked at; NotFound; BadFile.
   Result<Manifest> find(const std::string& name) const;
 

@@ -14,6 +14,7 @@
 #include "foundation/text.h"
 
 #include "domain/store/internal/digest.h"
+#include "domain/store/internal/disk_room.h"
 #include "domain/store/internal/follow.h"
 #include "domain/store/internal/sidecar.h"
 #include "domain/store/names.h"
@@ -26,6 +27,7 @@ constexpr std::int64_t kLongestWaitMs = 30'000;
 constexpr std::int64_t kLongestRetryAfterMs = 300'000;
 constexpr std::uint64_t kProgressBytes = std::uint64_t{1} << 20;
 
+// What a full disk has to give back, and a name takes at most.
 constexpr std::uint64_t kRoomForSidecar = 64 * 1024;
 
 // "bytes 5-9/10" (RFC 9110, 14.4); anything else, an unknown length too, is nothing.
@@ -52,8 +54,15 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
   return range;
 }
 
-bool is_strong(std::string_view etag) {
-  return etag.size() >= 2 && etag.front() == '"' && etag.back() == '"';
+// 10 of "bytes */10", which a 416 says about the whole (RFC 9110, 15.5.17).
+std::optional<std::uint64_t> parse_whole_length(std::string_view text) {
+  constexpr std::string_view kBefore = "bytes */";
+  if (!text.starts_with(kBefore)) return std::nullopt;
+  text.remove_prefix(kBefore.size());
+  std::uint64_t length = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), length);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  return length;
 }
 
 // Whether the sidecar is about this very content.
@@ -64,7 +73,7 @@ bool continues(const Sidecar& sidecar, const FileSource& source) {
     return false;
   }
   // Without a strong tag and without a digest nothing would show that the file has changed.
-  return is_strong(sidecar.etag) || !source.sha256.empty();
+  return !sidecar.etag.empty() || !source.sha256.empty();
 }
 
 class Download {
@@ -145,6 +154,7 @@ class Download {
       if (sha256_.empty()) sha256_ = sidecar->sha256;
     }
     if (total_ && usable > *total_) usable = 0;
+    if (usable == 0) PENSIEVE_TRY(forget());
     PENSIEVE_TRY(begin_at(usable));
     pieced_ = usable > 0;
     return {};
@@ -177,11 +187,20 @@ class Download {
 
   // Forgets what has come and what was said about it.
   Result<void> restart() {
+    PENSIEVE_TRY(forget());
+    pieced_ = false;
+    return begin_at(0);
+  }
+
+  // The notes go first, for good: bytes of another answer must not come to lie where the old notes
+  // still vouch for them.
+  Result<void> forget() {
     etag_.clear();
     total_ = source_.size;
     sha256_ = source_.sha256;
-    pieced_ = false;
-    return begin_at(0);
+    if (!directory_.status(notes_)) return {};
+    directory_.remove(notes_);
+    return directory_.sync();
   }
 
   // Puts what has come on the disk and says so. The order matters: bytes, then the claim.
@@ -247,9 +266,7 @@ class Download {
 
   // Nothing: the body is the file from position_ on, which this sets.
   std::optional<Attempt> judge(const FetchHead& head, std::uint64_t asked) {
-    if (head.status == 416) {
-      return Attempt{.what = What::Restart, .why = "has no bytes where the file goes on"};
-    }
+    if (head.status == 416) return judge_end(head, asked);
     if (head.status != 200 && head.status != 206) return judge_refusal(head);
     if (!head.content_encoding.empty() && head.content_encoding != "identity") {
       return Attempt{.what = What::Retry,
@@ -273,19 +290,33 @@ class Download {
 
   std::optional<Attempt> judge_part(const FetchHead& head, std::uint64_t asked) {
     const auto range = parse_content_range(head.content_range);
-    const bool right = asked > 0 && range && range->first == asked && total_ &&
-                       range->total == *total_ && range->last + 1 == *total_ &&
+    const bool right = asked > 0 && range && range->first == asked &&
+                       (!total_ || range->total == *total_) && range->last + 1 == range->total &&
                        !head.content_type.starts_with("multipart/") &&
                        (head.etag.empty() || etag_.empty() || head.etag == etag_);
     if (!right) {
       return Attempt{.what = What::Restart, .why = "sent another part than was asked for"};
     }
+    total_ = range->total;  // news where the first answer came without a length
     pieced_ = true;
     return learn(head);
   }
 
+  // Nothing lies behind what is here. Where no response ever said how long the file is, this may be
+  // all of it: then the digest decides.
+  Attempt judge_end(const FetchHead& head, std::uint64_t asked) {
+    const auto length = parse_whole_length(head.content_range);
+    const bool whole_here = asked > 0 && length == asked && (!total_ || *total_ == asked) &&
+                            (head.etag.empty() || etag_.empty() || head.etag == etag_);
+    if (!whole_here) {
+      return {.what = What::Restart, .why = "has no bytes where the file goes on"};
+    }
+    total_ = asked;
+    return {.what = What::Whole};
+  }
+
   std::optional<Attempt> learn(const FetchHead& head) {
-    if (is_strong(head.etag)) etag_ = head.etag;
+    if (is_strong_tag(head.etag)) etag_ = head.etag;
     if (const auto room = no_room()) return fatal(*room);
     if (!is_sha256(head.linked_etag)) return std::nullopt;
     if (sha256_.empty()) sha256_ = head.linked_etag;
@@ -296,7 +327,12 @@ class Download {
   std::optional<Error> no_room() const {
     const auto free = directory_.free_bytes();
     if (!free || !total_ || *total_ - position_ <= *free) return std::nullopt;
-    return not_enough_room(directory_.path(), *total_ - position_, *free);
+    return kept_so_far(not_enough_room(directory_.path(), *total_ - position_, *free));
+  }
+
+  static Error kept_so_far(Error error) {
+    error.message += kGoesOn;
+    return error;
   }
 
   std::optional<Attempt> judge_refusal(const FetchHead& head) {
@@ -320,28 +356,32 @@ class Download {
   }
 
   Result<void> take(std::span<const std::byte> bytes) {
+    // First, so that never more than that much is fetched twice.
+    if (position_ - synced_ + bytes.size() > hooks_.sync_every_bytes) {
+      if (auto kept = keep(); !kept) return give_room(kept.error());
+    }
     if (auto written = write_all(file_, bytes, path()); !written) {
-      // A part of it stands in the file and counts. A little is cut off again, because the sidecar
-      // needs room as well. The digest is wrong from here on, but this download is over.
+      // A part of it stands in the file and counts. The digest is wrong from here on, but this
+      // download is over.
       if (const auto status = directory_.status(part_)) position_ = status->bytes;
-      position_ -= std::min(position_ - synced_, kRoomForSidecar);
-      const off_t end = static_cast<off_t>(position_);
-      if (ftruncate(file_.get(), end) != 0 || lseek(file_.get(), end, SEEK_SET) < 0) {
-        return system_error(path(), "cannot be written");
-      }
-      return full_disk(written.error());
+      return give_room(written.error());
     }
     digest_.update(bytes);
     position_ += bytes.size();
     hooks_.progress(position_);
-    if (position_ - synced_ >= hooks_.sync_every_bytes) return keep();
     return {};
   }
 
-  Error full_disk(Error error) const {
-    const auto free = directory_.free_bytes();
-    if (error.kind != ErrorKind::Unavailable || !free || !total_) return error;
-    return not_enough_room(directory_.path(), *total_ - position_, *free);
+  // On a full disk: cuts a little off again, because the sidecar needs room as well.
+  Error give_room(const Error& error) {
+    if (lost_ || error.kind != ErrorKind::Unavailable) return error;
+    position_ -= std::min(position_ - synced_, kRoomForSidecar);
+    const off_t end = static_cast<off_t>(position_);
+    if (ftruncate(file_.get(), end) != 0 || lseek(file_.get(), end, SEEK_SET) < 0) {
+      return system_error(path(), "cannot be written");
+    }
+    const std::uint64_t rest = total_ ? *total_ - std::min(*total_, position_) : 0;
+    return kept_so_far(explain_full_disk(directory_, std::max(rest, kRoomForSidecar), error));
   }
 
   // False: start again from 0, which has been prepared.
@@ -373,7 +413,14 @@ class Download {
 
   Result<Downloaded> promote() {
     PENSIEVE_TRY(sync());
-    PENSIEVE_TRY(directory_.rename(part_, name_));
+    if (auto renamed = directory_.rename(part_, name_); !renamed) {
+      if (directory_.status(part_)) {
+        if (auto kept = keep(); !kept) hooks_.note(kept.error().message);
+      }
+      const bool full = renamed.error().kind == ErrorKind::Unavailable;
+      Error error = explain_full_disk(directory_, kRoomForSidecar, renamed.error());
+      return full ? kept_so_far(std::move(error)) : error;
+    }
     directory_.remove(notes_);
     return Downloaded{.bytes = position_, .sha256 = found_};
   }
@@ -390,15 +437,12 @@ class Download {
 
   Error given_up(const Attempt& attempt, int tries) const {
     return {.kind = ErrorKind::Unavailable,
-            .message = name_ + " could not be fetched in " + std::to_string(tries) +
-                       " tries: " + printable(origin_of(source_.url), 200) + " " + attempt.why +
-                       "; what has come is kept, and the same command goes on from there"};
+            .message = name_ + " could not be fetched in " + std::to_string(tries) + " tries: " +
+                       printable(origin_of(source_.url), 200) + " " + attempt.why + kGoesOn};
   }
 
   Error stopped() const {
-    return {.kind = ErrorKind::Cancelled,
-            .message = "stopped; what has come of " + name_ +
-                       " is kept, and the same command goes on from there"};
+    return {.kind = ErrorKind::Cancelled, .message = "stopped" + std::string(kGoesOn)};
   }
   static Attempt fatal(Error error) {
     return {.what = What::Fatal, .why = {}, .retry_after_s = 0, .error = std::move(error)};
@@ -422,16 +466,6 @@ class Download {
 };
 
 }  // namespace
-
-Error not_enough_room(const std::string& where, std::uint64_t need, std::uint64_t have) {
-  const auto mebibytes = [](std::uint64_t bytes) {
-    return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB (" + std::to_string(bytes) +
-           " bytes)";
-  };
-  return {.kind = ErrorKind::Unavailable,
-          .message = "not enough room in " + where + ": need " + mebibytes(need) + ", have " +
-                     mebibytes(have) + "; what has come is kept"};
-}
 
 Result<Downloaded> download_file(const Directory& directory,
                                  const std::string& name,

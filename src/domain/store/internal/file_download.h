@@ -44,7 +44,9 @@ struct Downloaded {
 // Goes on from what is there, else begins. `name` is checked by is_file_name(). Errors, each with a
 // sentence for the user:
 //   Cancelled         stopped() said so; what has come is kept
-//   Unavailable       the network or the server, after all tries; or the disk is full; kept
+//   Unavailable       the network or the server, after all tries; or the disk is full, with how
+//   much
+//                     it takes and how much there is; kept
 //   NotFound, Permission   the server's own answer
 //   DigestMismatch    the whole file has another digest; kept as NAME.rejected, never used
 //   Internal          the disk
@@ -57,8 +59,5 @@ Result<Downloaded> download_file(const Directory& directory,
 std::uint64_t kept_bytes(const Directory& directory,
                          const std::string& name,
                          const FileSource& source);
-
-// "need X, have Y", as Unavailable.
-Error not_enough_room(const std::string& where, std::uint64_t need, std::uint64_t have);
 
 }  // namespace pensieve::store

@@ -108,7 +108,14 @@ Result<FetchOutcome> follow(const Fetch& fetch,
                   .body = [&](std::span<const std::byte> bytes) { return sink.body(bytes); },
                   .stopped = sink.stopped};
     FetchOutcome outcome = fetch(request, hop);
-    if (next.empty() || outcome.end == FetchEnd::Stopped) return outcome;
+    if (outcome.end == FetchEnd::Stopped) return outcome;
+    if (next.empty()) {
+      if (hops > 0 && !outcome.what.empty()) {
+        outcome.what =
+            "sends us to " + printable(origin_of(request.url), 200) + ", which " + outcome.what;
+      }
+      return outcome;
+    }
     if (hops == kMostRedirects) {
       return refused(request.url, "redirects more than ten times");
     }

@@ -25,7 +25,8 @@ std::string origin_of(std::string_view url);
 
 // As Fetch, with the redirects followed. `sink.head` and `sink.body` see the last response alone;
 // what a hub said about the file on an earlier hop is kept in its head. `allow_private`: redirects
-// may lead anywhere. An Error is a redirect that was refused: Permission.
+// may lead anywhere. What went wrong behind a redirect is said of the place it led to. An Error is
+// a redirect that was refused: Permission.
 Result<FetchOutcome> follow(const Fetch& fetch,
                             FetchRequest request,
                             bool allow_private,

@@ -6,6 +6,7 @@
 #include "foundation/json.h"
 #include "foundation/text.h"
 
+#include "domain/store/internal/disk_room.h"
 #include "domain/store/internal/follow.h"
 #include "domain/store/names.h"
 #include "domain/store/store.h"
@@ -23,6 +24,16 @@ Error senseless(const std::string& what) {
 std::string text_field(const Json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// With the way out: of the network's troubles some can be helped here.
+Error no_listing(std::string what, FetchEnd end, int tries) {
+  if (tries > 1) what += " (" + std::to_string(tries) + " tries)";
+  if (end == FetchEnd::Unreachable) {
+    what += "; is this machine online? https_proxy names a proxy, PENSIEVE_HUB_URL another hub";
+  }
+  if (tries > 1) what += kGoesOn;
+  return {.kind = ErrorKind::Unavailable, .message = std::move(what)};
 }
 
 // Digests are held to their exact form here: what is not one never becomes an expectation.
@@ -178,7 +189,7 @@ Result<HubListing> list_repository(const std::string& hub_url,
                      .message = hub + " has no " + repository + " at revision " + revision};
       }
     }
-    if (n >= tries) return Error{.kind = ErrorKind::Unavailable, .message = hub + " " + why};
+    if (n >= tries) return no_listing(hub + " " + why, outcome.end, tries);
     if (head.retry_after_s > 0) {
       wait_ms = std::min<std::int64_t>(300'000, std::int64_t{head.retry_after_s} * 1000);
     }

@@ -2,7 +2,9 @@
 // docs/formats/model-store.md.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "foundation/directory.h"
 #include "foundation/result.h"
@@ -12,6 +14,10 @@
 namespace pensieve::store {
 
 inline constexpr const char* kManifestFile = "manifest.json";
+
+// Nothing for a text that is no manifest, or that names what may not be named, or a file twice.
+std::optional<Manifest> parse_manifest(std::string_view text);
+std::string manifest_text(const Manifest& manifest);
 
 // Errors: NotFound when there is none; BadFile when it makes no sense or names what may not be
 // named.

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <string_view>
 
 #include "domain/store/internal/manifest.h"
 
@@ -14,6 +15,7 @@ namespace pensieve::store {
 namespace {
 
 constexpr std::int64_t kLookAgainMs = 200;
+constexpr std::string_view kPartial = ".partial";
 
 std::string old_name(const std::string& name) {
   return "." + name + ".old";
@@ -33,7 +35,12 @@ bool exchange(const Directory& models, const std::string& a, const std::string& 
 }  // namespace
 
 std::string staging_name(const std::string& name) {
-  return "." + name + ".partial";
+  return "." + name + std::string(kPartial);
+}
+
+std::string name_of_staging(const std::string& staging) {
+  if (!staging.starts_with('.') || !staging.ends_with(kPartial)) return {};
+  return staging.substr(1, staging.size() - 1 - kPartial.size());
 }
 
 Result<ModelLock> ModelLock::take(const Directory& models,

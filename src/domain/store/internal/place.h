@@ -11,7 +11,8 @@
 
 namespace pensieve::store {
 
-std::string staging_name(const std::string& name);  // ".NAME.partial"
+std::string staging_name(const std::string& name);        // ".NAME.partial"
+std::string name_of_staging(const std::string& staging);  // NAME; empty: it is no such directory
 
 // One process at a time per model. Released when it goes, and by the system when the process does.
 class ModelLock {
