@@ -8,9 +8,23 @@
 
 namespace pensieve::cli {
 
-// "[#####.....]  52 %  1.1 of 2.0 GiB  24.3 MiB/s  41 s left", for a line of text. `bytes_per_s` 0:
-// not known yet; `total` 0: not known.
-std::string progress_text(std::uint64_t done, std::uint64_t total, double bytes_per_s);
+// "[#####.....]  52 %  1.1 of 2.0 GiB  24.3 MiB/s  41 s left" in less than `columns`: a narrow
+// terminal gets a shorter bar or none, then less text. `bytes_per_s` 0: not known yet; `total` 0:
+// not known.
+std::string progress_text(std::uint64_t done, std::uint64_t total, double bytes_per_s, int columns);
+
+// When a line is due that nobody overwrites: every tenth of the whole, but at most one a second,
+// and at least one in half a minute.
+class LinePace {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  LinePace(Time begin, std::uint64_t done, std::uint64_t total);
+  bool due(Time now, std::uint64_t done, std::uint64_t total);  // true: it counts as told
+
+ private:
+  Time told_;
+  std::uint64_t told_tenths_;
+};
 
 // Whether standard error is a terminal that lines can be changed on.
 bool stderr_is_terminal();
@@ -28,13 +42,15 @@ class DownloadProgress {
 
  private:
   using Clock = std::chrono::steady_clock;
+  bool due(Clock::time_point now, std::uint64_t done, std::uint64_t total);
   void clear();
   std::string what_;
   bool terminal_;
   bool shown_ = false;
-  Clock::time_point begin_, last_told_;
-  std::uint64_t first_ = 0;  // bytes that were there before
   bool begun_ = false;
+  Clock::time_point begin_, last_shown_;
+  LinePace pace_;
+  std::uint64_t first_ = 0;  // bytes that were there before
 };
 
 }  // namespace pensieve::cli

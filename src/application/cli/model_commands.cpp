@@ -1,6 +1,8 @@
 // `pensieve model list|pull|verify|remove|import|path`.
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -19,6 +21,7 @@
 #include "application/cli/download_progress.h"
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
+#include "application/cli/model_list.h"
 #include "application/cli/models.h"
 #include "application/cli/stack.h"
 #include "application/cli/window.h"
@@ -26,98 +29,78 @@
 namespace pensieve::cli {
 namespace {
 
-constexpr int kShortWindow = 16'384;
-constexpr int kLongWindow = 32'768;
-
-// A model of the catalog, of the store, or of both.
-struct Row {
-  std::string name{}, repository{}, note{}, path{};
-  std::uint64_t bytes = 0;
-  std::uint64_t kv_bytes_per_token = 0;  // 0: not known
-  std::optional<store::Manifest> here{};
-  bool is_default = false;  // what `pensieve` serves
-};
-
-// "32k" and "16k": the window that leaves the machine Safe beside it; "tight": 16k runs, and little
-// is left for anything else; "no".
-std::string fit_of(const Row& row, const SystemMemory& memory) {
-  if (!memory.known || row.kv_bytes_per_token == 0) return "?";
-  const auto need = [&](int tokens) {
-    return store::memory_needed(row.bytes, row.kv_bytes_per_token, tokens);
-  };
-  if (need(kLongWindow) + kSafeAboveBytes <= memory.available_bytes) return "32k";
-  if (need(kShortWindow) + kSafeAboveBytes <= memory.available_bytes) return "16k";
-  return need(kShortWindow) <= memory.available_bytes ? "tight" : "no";
-}
-
-// From the file itself: its header names the sizes.
-std::uint64_t kv_bytes_of(const std::string& path) {
+// The numbers that a file's own header gives.
+void read_numbers(ModelRow& row) {
   Accountant accountant;
-  const auto opened = open_model(path, accountant);
-  if (!opened) return 0;
-  const auto& hyper = opened->file->weights().hyper;
-  return kv_bytes_per_token(hyper, default_kv(hyper));
+  const auto opened = open_model(row.path, accountant);
+  if (!opened) return;
+  const compute::HyperParameters& hyper = opened->file->weights().hyper;
+  row.kv_bytes_per_token = kv_bytes_per_token(hyper, default_kv(hyper));
+  row.context_length = hyper.context_length;
+  if (row.bytes == 0) row.bytes = opened->file->file_bytes();
 }
 
-void add_installed(std::vector<Row>& rows, store::Manifest manifest, const store::Store& store) {
-  Row* row = nullptr;
-  for (Row& known : rows) {
-    if (known.name == manifest.name) row = &known;
+// The row of that name, made behind the others if there is none.
+ModelRow& row_of(std::vector<ModelRow>& rows, const std::string& name) {
+  const auto found =
+      std::find_if(rows.begin(), rows.end(), [&](const ModelRow& row) { return row.name == name; });
+  return found != rows.end() ? *found : rows.emplace_back(ModelRow{.name = name});
+}
+
+void add_installed(std::vector<ModelRow>& rows, const store::Store& store) {
+  for (const store::Manifest& manifest : store.list()) {
+    ModelRow& row = row_of(rows, manifest.name);
+    row.here = true;
+    row.bytes = manifest.bytes();
+    if (const auto path = store.path(manifest.name)) row.path = *path;
+    if (row.note.empty()) row.note = manifest.source;
+    read_numbers(row);
   }
-  if (row == nullptr) row = &rows.emplace_back(Row{.name = manifest.name});
-  row->bytes = manifest.bytes();
-  if (const auto path = store.path(manifest.name)) row->path = *path;
-  if (row->kv_bytes_per_token == 0) row->kv_bytes_per_token = kv_bytes_of(row->path);
-  if (row->note.empty()) row->note = manifest.source;
-  row->here = std::move(manifest);
+  for (const store::Store::Partial& partial : store.partials()) {
+    ModelRow& row = row_of(rows, partial.name);
+    row.partial_bytes = partial.bytes;
+    if (row.note.empty()) row.note = "begun: `pensieve model pull` as before goes on";
+  }
 }
 
-std::vector<Row> all_rows(const std::string& home) {
+// models/default of the home directory: the user's own.
+ModelRow own_default(const std::string& path) {
+  ModelRow row{.name = "default", .note = "your own", .path = path, .here = true};
+  std::error_code error;
+  const auto target = std::filesystem::canonical(path, error);
+  if (!error) row.note = "your own: " + target.string();
+  read_numbers(row);
+  row.is_default = true;
+  return row;
+}
+
+std::vector<ModelRow> all_rows(const std::string& home) {
   const store::Store store(home);
-  std::vector<Row> rows;
+  std::vector<ModelRow> rows;
+  if (const auto chosen = default_model(home)) rows.push_back(own_default(*chosen));
   for (const store::CatalogEntry& entry : store::catalog()) {
     rows.push_back({.name = std::string(entry.name),
                     .repository = std::string(entry.repository),
                     .note = std::string(entry.note),
                     .bytes = entry.download_bytes,
-                    .kv_bytes_per_token = entry.kv_bytes_per_token});
+                    .kv_bytes_per_token = entry.kv_bytes_per_token,
+                    .context_length = entry.context_length});
   }
-  for (store::Manifest& manifest : store.list()) add_installed(rows, std::move(manifest), store);
-  if (const auto chosen = default_model(home)) {
-    Row row{.name = "default", .note = "the user's own", .path = *chosen, .is_default = true};
-    std::error_code error;
-    const auto target = std::filesystem::canonical(*chosen, error);
-    Accountant accountant;
-    if (const auto opened = open_model(*chosen, accountant)) {
-      row.bytes = opened->file->file_bytes();
-      row.kv_bytes_per_token = kv_bytes_per_token(opened->file->weights().hyper,
-                                                  default_kv(opened->file->weights().hyper));
-    }
-    if (!error) row.note = "the user's own: " + target.string();
-    rows.insert(rows.begin(), std::move(row));
-  } else {
-    rows.front().is_default = true;
-  }
+  rows.front().is_default = true;
+  add_installed(rows, store);
+  ModelRow tiny{.name = "tiny", .note = "a demonstration", .path = "tiny", .here = true};
+  read_numbers(tiny);
+  tiny.path.clear();  // it is inside the program
+  tiny.context_length = std::min(tiny.context_length, kEmbeddedWindow);
+  rows.push_back(std::move(tiny));
   return rows;
 }
 
-Json json_of(const Row& row, const SystemMemory& memory) {
-  Json json = {{"name", row.name},
-               {"repository", row.repository},
-               {"note", row.note},
-               {"bytes", row.bytes},
-               {"memory_16k_bytes", nullptr},
-               {"memory_32k_bytes", nullptr},
-               {"fits", fit_of(row, memory)},
-               {"here", row.here.has_value() || !row.path.empty()},
-               {"default", row.is_default},
-               {"path", row.path}};
-  if (row.kv_bytes_per_token > 0) {
-    json["memory_16k_bytes"] =
-        store::memory_needed(row.bytes, row.kv_bytes_per_token, kShortWindow);
-    json["memory_32k_bytes"] = store::memory_needed(row.bytes, row.kv_bytes_per_token, kLongWindow);
-  }
-  return json;
+// Of the terminal that standard output is; 0: it is none.
+int output_columns() {
+  winsize size{};
+  if (isatty(STDOUT_FILENO) != 1) return 0;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 Json json_of(const store::Manifest& manifest, const std::string& path) {
@@ -137,41 +120,6 @@ Json json_of(const store::Manifest& manifest, const std::string& path) {
 
 void print(const Json& json) {
   std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
-int print_rows(const std::vector<Row>& rows, const SystemMemory& memory) {
-  std::printf("%-33s %-9s %-9s %-9s %-6s %-5s %s\n",
-              "MODEL",
-              "SIZE",
-              "RAM, 16k",
-              "RAM, 32k",
-              "FITS",
-              "HERE",
-              "");
-  for (const Row& row : rows) {
-    const auto need = [&](int tokens) {
-      return row.kv_bytes_per_token == 0
-                 ? std::string("?")
-                 : human_bytes(store::memory_needed(row.bytes, row.kv_bytes_per_token, tokens));
-    };
-    std::printf("%-33s %-9s %-9s %-9s %-6s %-5s %s\n",
-                row.name.c_str(),
-                human_bytes(row.bytes).c_str(),
-                need(kShortWindow).c_str(),
-                need(kLongWindow).c_str(),
-                fit_of(row, memory).c_str(),
-                row.path.empty() ? "-" : "yes",
-                printable(row.note, 200).c_str());
-  }
-  std::printf(
-      "\nRAM: what it takes with a window of so many tokens. FITS: the window for which this "
-      "machine,\n"
-      "with %s of memory available now, keeps 3 GiB for everything else; tight: it keeps less.\n"
-      "Fetch one with `pensieve model pull NAME`, serve it with `pensieve --model NAME`; any other "
-      "with\n"
-      "hub:OWNER/NAME instead of a name.\n",
-      memory.known ? human_bytes(memory.available_bytes).c_str() : "an unknown amount");
-  return kExitDone;
 }
 
 Result<store::Store> open_store() {
@@ -322,12 +270,10 @@ Result<int> print_path(const Options& options) {
 Result<int> list_all(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   const SystemMemory memory = read_system_memory();
-  const std::vector<Row> rows = all_rows(home);
-  if (!options.json) return print_rows(rows, memory);
-  Json json = {{"available_bytes", memory.known ? Json(memory.available_bytes) : Json(nullptr)},
-               {"models", Json::array()}};
-  for (const Row& row : rows) json["models"].push_back(json_of(row, memory));
-  print(json);
+  const std::vector<ModelRow> rows = all_rows(home);
+  const std::string text =
+      options.json ? list_json(rows, memory) + "\n" : list_text(rows, memory, output_columns());
+  std::fputs(text.c_str(), stdout);
   return kExitDone;
 }
 

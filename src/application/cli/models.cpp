@@ -43,6 +43,23 @@ const store::CatalogEntry* entry_of(const store::Reference& reference) {
   return found == entries.end() ? nullptr : &*found;
 }
 
+// " (did you mean a or b?)": names of the catalog that hold `text`, without regard to case.
+std::string suggestion(const std::string& text) {
+  const auto lower = [](std::string_view word) {
+    std::string copy(word);
+    for (char& c : copy) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    return copy;
+  };
+  std::string names;
+  for (const store::CatalogEntry& entry : store::catalog()) {
+    if (lower(entry.name).find(lower(text)) == std::string::npos) continue;
+    names += (names.empty() ? "" : " or ") + std::string(entry.name);
+  }
+  return names.empty() ? "" : " (did you mean " + names + "?)";
+}
+
 bool is_path(const store::Reference& reference, const std::string& text) {
   std::error_code error;
   return reference.kind == store::Reference::Kind::Path ||
@@ -130,7 +147,7 @@ Result<store::PullRequest> pull_request(const store::Reference& reference) {
   const store::CatalogEntry* entry = entry_of(reference);
   if (entry == nullptr && reference.kind == Kind::Name) {
     return Error{.kind = ErrorKind::NotFound,
-                 .message = "no model is called " + reference.name +
+                 .message = "no model is called " + reference.name + suggestion(reference.name) +
                             ": `pensieve model list` shows those that have a name, and "
                             "hub:OWNER/NAME takes any other"};
   }
@@ -200,8 +217,9 @@ Result<std::optional<std::string>> find_model(const Options& options) {
     name = name_of(reference);
     if (!here) {
       return Error{.kind = ErrorKind::NotFound,
-                   .message = "there is no model " + name +
-                              " here, and no file of that name: `pensieve model list` shows what "
+                   .message = "there is no model " + printable(name) +
+                              " here, and no file of that name" + suggestion(name) +
+                              ": `pensieve model list` shows what "
                               "is, `pensieve model pull " +
                               printable(options.model) + "` may fetch it"};
     }

@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "foundation/text.h"
+
 #include "application/cli/exit_status.h"
 #include "application/http/message.h"
 
@@ -249,20 +251,49 @@ void add_trace(CLI::App& app, Options& options, Words& words) {
       "\nExample:\n  pensieve trace --until=encode --model tiny request.json");
 }
 
+constexpr const char* kModelFooter = R"(
+Examples:
+  pensieve model list                                what is here, and what fits this machine
+  pensieve model pull qwen3-4b-4bit                  fetch it, or go on where that was interrupted
+  pensieve --model qwen3-4b-4bit                     serve it
+  pensieve model import ~/Downloads/my-model.gguf    take in a file that is on this machine
+  pensieve model remove qwen3-4b-4bit
+
+Exit status:
+  0    done
+  1    the network, the hub or the disk failed
+  2    no such model, an argument or a file that cannot be used
+  3    a file is not what it was promised to be: its digest differs
+  130  stopped by Ctrl-C (143: SIGTERM); what has come of a download is kept
+)";
+
 void add_store_commands(CLI::App& model, Options& options) {
-  const auto command = [&](const char* name, const char* what) {
+  const auto command = [&](const char* name, const char* what, const char* footer) {
     CLI::App* app = model.add_subcommand(name, what);
     app->add_flag("--json", options.json, "JSON instead of text");
+    app->footer(footer);
     return app;
   };
-  command("list", "What is here and what can be fetched, with the memory it needs");
+  command("list",
+          "What is here, what can be fetched, and what fits this machine",
+          "\nA terminal of 110 columns also shows how much memory each model needs.");
 
-  CLI::App* pull = command("pull", "Fetch a model, or go on where that was interrupted");
+  CLI::App* pull = command("pull",
+                           "Fetch a model, or go on where that was interrupted",
+                           "\nExamples:\n"
+                           "  pensieve model pull\n"
+                           "  pensieve model pull hub:mlx-community/Qwen3-4B-4bit\n"
+                           "  pensieve model pull https://models.example/m.gguf --sha256 4f2a…\n"
+                           "\nThe hub is PENSIEVE_HUB_URL, else HF_ENDPOINT, else the public one; "
+                           "HF_TOKEN is sent to it\n"
+                           "and to nobody else. https_proxy, http_proxy, all_proxy and no_proxy "
+                           "count.");
   pull->add_option(
-      "model",
-      options.reference,
-      "A name of `pensieve model list`, hub:OWNER/NAME[@REVISION][:FILE.gguf], or the\n"
-      "URL of a GGUF file (default: the default model)");
+          "model",
+          options.reference,
+          "A name of `pensieve model list`, hub:OWNER/NAME[@REVISION][:FILE.gguf], or the\n"
+          "URL of a GGUF file (default: the default model)")
+      ->type_name("MODEL");
   pull->add_option("--name", options.name, "Its name in the store")->type_name("NAME");
   pull->add_option("--sha256", options.sha256, "The digest that the file at a URL must have")
       ->type_name("HEX");
@@ -272,38 +303,42 @@ void add_store_commands(CLI::App& model, Options& options) {
                    "Try anew after so long without a byte (default 30)")
       ->type_name("SECONDS")
       ->check(range(1, 3600));
-  pull->footer(
-      "\nExamples:\n"
-      "  pensieve model pull\n"
-      "  pensieve model pull hub:mlx-community/Qwen3-4B-4bit\n"
-      "  pensieve model pull https://models.example/m.gguf --sha256 4f2a…\n"
-      "\nThe hub is PENSIEVE_HUB_URL, else HF_ENDPOINT, else the public one; HF_TOKEN is sent to "
-      "it\n"
-      "and to nobody else. https_proxy, http_proxy, all_proxy and no_proxy count.");
 
-  CLI::App* verify = command("verify", "Compute the digests of a model's files again");
-  verify->add_option("model", options.reference, "Its name (default: every model here)");
-  CLI::App* remove = command("remove", "Remove a model and what was fetched of it");
-  remove->add_option("model", options.reference, "Its name")->required();
-  CLI::App* import = command("import", "Copy a model that lies elsewhere into the store");
-  import->add_option("path", options.reference, "A GGUF file or an MLX directory")->required();
+  CLI::App* verify = command("verify", "Compute the digests of a model's files again", "");
+  verify->add_option("model", options.reference, "Its name (default: every model here)")
+      ->type_name("NAME");
+  CLI::App* remove = command("remove", "Remove a model, or what was fetched of it so far", "");
+  remove->add_option("model", options.reference, "Its name")->type_name("NAME")->required();
+  CLI::App* import = command("import",
+                             "Copy a model that lies elsewhere into the store",
+                             "\nExamples:\n"
+                             "  pensieve model import ~/Downloads/my-model.gguf\n"
+                             "  pensieve model import ~/models/my-mlx-directory --name mine\n"
+                             "\nNothing needs to be copied to be served: `pensieve --model PATH` "
+                             "takes it where it is.");
+  import->add_option("path", options.reference, "A GGUF file or an MLX directory")
+      ->type_name("PATH")
+      ->required();
   import
       ->add_option("--name", options.name, "Its name in the store (default: the path's last part)")
       ->type_name("NAME");
-  CLI::App* path = command("path", "Print where a model lies");
-  path->add_option("model", options.reference, "Its name")->required();
+  CLI::App* path = command("path",
+                           "Print where a model lies",
+                           "\nExample:\n  du -sh \"$(pensieve model path qwen3-4b-4bit)\"");
+  path->add_option("model", options.reference, "Its name")->type_name("NAME")->required();
 }
 
 void add_model_command(CLI::App& app, Options& options) {
   CLI::App* model = app.add_subcommand("model", "Fetch, look at and remove models");
   model->require_subcommand(1);
+  model->footer(kModelFooter);
+  add_store_commands(*model, options);
   CLI::App* inspect = model->add_subcommand("inspect", "Print what a model file holds");
   inspect
       ->add_option("path", options.inspect_path, "A GGUF file, a directory of one model, or 'tiny'")
       ->required();
   inspect->add_flag("--json", options.json, "One JSON object instead of text");
   inspect->footer("\nExample:\n  pensieve model inspect tiny");
-  add_store_commands(*model, options);
 }
 
 // How many of `arguments` from `begin` on are options of `app`, with their values.
@@ -387,11 +422,35 @@ Command model_command(const CLI::App& model) {
   return Command::ModelInspect;
 }
 
-ParsedCommandLine complaint(std::string sentence) {
+ParsedCommandLine complaint(std::string sentence, const std::string& command = "pensieve") {
   std::replace(sentence.begin(), sentence.end(), '\n', ' ');
   return {.options = std::nullopt,
-          .text = "pensieve: " + sentence + " (`pensieve --help` shows what there is)",
+          .text = "pensieve: " + sentence + " (`" + command + " --help` shows what there is)",
           .status = kExitBadInput};
+}
+
+// The parser's sentence, with the help of the command that it is about. Of `model` alone it only
+// says that something is missing; which word was no command helps more.
+ParsedCommandLine complaint(const CLI::App& app,
+                            const std::vector<std::string>& arguments,
+                            std::string sentence) {
+  std::string command = "pensieve";
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+    command += " " + at->get_name();
+  }
+  if (at->get_name() != "model") return complaint(std::move(sentence), command);
+  std::string known;
+  for (const CLI::App* one : at->get_subcommands([](const CLI::App*) { return true; })) {
+    known += (known.empty() ? "" : ", ") + one->get_name();
+  }
+  const auto word = std::find(arguments.begin(), arguments.end(), "model") + 1;
+  const bool given = word != arguments.end() && !word->starts_with('-');
+  return complaint((given ? "`pensieve model` has no command '" + printable(*word, 40) + "'"
+                          : "`pensieve model` needs a command") +
+                       ": " + known,
+                   command);
 }
 
 }  // namespace
@@ -423,12 +482,11 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
 
   const bool launching = split_client_arguments(app, arguments, options);
   try {
-    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
-    app.parse(std::move(arguments));
+    app.parse(std::vector(arguments.rbegin(), arguments.rend()));  // as CLI11 wants them
   } catch (const CLI::CallForHelp&) {
     return {.options = std::nullopt, .text = app.help(), .status = kExitDone};
   } catch (const CLI::ParseError& error) {
-    return complaint(error.what());
+    return complaint(app, arguments, error.what());
   }
 
   if (app.got_subcommand("claude")) {

@@ -243,6 +243,29 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
   }
 }
 
+TEST(CommandLine, AWrongModelCommandIsToldWhichOnesThereAre) {
+  const std::string forget = parse_command_line({"model", "forget", "x"}).text;
+  EXPECT_NE(forget.find("'forget'"), std::string::npos) << forget;
+  for (const std::string& text : {forget, parse_command_line({"model"}).text}) {
+    for (const char* word : {"list", "pull", "verify", "remove", "import", "path", "inspect"}) {
+      EXPECT_NE(text.find(word), std::string::npos) << text;
+    }
+    EXPECT_NE(text.find("`pensieve model --help`"), std::string::npos) << text;
+  }
+  const std::string pull = parse_command_line({"model", "pull", "--forse"}).text;
+  EXPECT_NE(pull.find("--forse"), std::string::npos) << pull;
+  EXPECT_NE(pull.find("`pensieve model pull --help`"), std::string::npos) << pull;
+}
+
+TEST(CommandLine, TheHelpOfAModelCommandIsAboutItAlone) {
+  for (const char* command : {"list", "pull", "verify", "remove", "import", "path"}) {
+    const auto parsed = parse_command_line({"model", command, "--help"});
+    EXPECT_EQ(parsed.status, 0);
+    EXPECT_NE(parsed.text.find("--json"), std::string::npos) << parsed.text;
+    EXPECT_EQ(parsed.text.find("pensieve claude"), std::string::npos) << parsed.text;
+  }
+}
+
 TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"--help"},
@@ -251,6 +274,10 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
                                              {"trace", "--help"},
                                              {"claude", "--help"},
                                              {"claude", "--port", "1", "-h"},
+                                             {"model", "--help"},
+                                             {"model", "pull", "--help"},
+                                             {"model", "import", "--help"},
+                                             {"model", "path", "--help"},
                                              {"model", "inspect", "--help"}}) {
     const auto parsed = parse_command_line(arguments);
     EXPECT_FALSE(parsed.options);

@@ -20,9 +20,6 @@
 namespace pensieve::cli {
 namespace {
 
-// The embedded model was made for 131,072 tokens, but sees 1,024 back: a larger window would only
-// hold KV that nobody reads.
-constexpr int kEmbeddedWindow = 32'768;
 constexpr int kStepTokens = 512;
 
 bool has_two_rope_variants(const compute::HyperParameters& hyper) {

@@ -19,6 +19,10 @@
 
 namespace pensieve::cli {
 
+// Of the embedded model, unless --context asks for more. It was made for 131,072 tokens, but sees
+// 1,024 back: a larger window would only hold KV that nobody reads.
+inline constexpr int kEmbeddedWindow = 32'768;
+
 // A model that was found and opened; nothing of it runs yet.
 struct OpenedModel {
   std::unique_ptr<model::ModelFile> file;
