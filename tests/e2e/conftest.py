@@ -1,6 +1,8 @@
 """Fixtures of the whole-server tests."""
 import pytest
 
+from hub_origin import Hub
+from model_store import repository
 from pensieve import Server
 
 
@@ -24,3 +26,25 @@ def start(tmp_path):
     yield begin
     for s in started:
         s.kill()
+
+
+@pytest.fixture
+def hub(request):
+    """hub(weights, script) gives an origin of models; all of them end with the test."""
+    made = []
+
+    def make(weights=b"", script=None, files=None, **options):
+        made.append(Hub(files or repository(weights), script=script, **options))
+        return made[-1]
+    yield make
+    for h in made:
+        h.close()
+
+
+@pytest.fixture
+def tell(capsys):
+    """Prints a line that is seen although the test passes: what was counted."""
+    def line(text, *values):
+        with capsys.disabled():
+            print("\n  " + text % values, end="", flush=True)
+    return line

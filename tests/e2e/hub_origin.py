@@ -32,7 +32,9 @@ class Request:
 class Hub:
     """Files of one repository, owner/name. `script(request, n)` sees the n-th request for a large file and
     gives None for an honest answer or a dict: status, headers (added), drop (header names), body, cut
-    (send so many bytes, then reset), stall (seconds after `cut`), slow (seconds per MiB), on_byte."""
+    (send so many bytes, then reset), stall (seconds after `cut`), slow (seconds per MiB), on_byte (called
+    with the bytes sent so far), promise (as Content-Length), chunked (no length; with `cut` the last chunk
+    never comes, and the connection ends in order)."""
 
     def __init__(self, files, repository="owner/model", large=(".safetensors", ".gguf"), script=None, linked=True):
         self.files, self.repository, self.large = files, repository, large
@@ -140,19 +142,20 @@ class Hub:
         for drop in trick.get("drop", ()):
             headers.pop(drop, None)
         return self._send(connection, status, headers, body, name=name, **{
-            k: v for k, v in trick.items() if k in ("cut", "stall", "slow", "on_byte", "promise")})
+            k: v for k, v in trick.items() if k in ("cut", "stall", "slow", "on_byte", "promise", "chunked")})
 
     def _send(self, connection, status, headers, body, name=None, cut=None, stall=0, slow=0, on_byte=None,
-              promise=None):
+              promise=None, chunked=False):
         lines = ["HTTP/1.1 %d X" % status, "Date: " + formatdate(usegmt=True)]
         lines += ["%s: %s" % pair for pair in headers.items()]
-        lines.append("Content-Length: %d" % (len(body) if promise is None else promise))
+        lines.append("Transfer-Encoding: chunked" if chunked else
+                     "Content-Length: %d" % (len(body) if promise is None else promise))
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         part = body if cut is None else body[:cut]
         step = 1 << 18
         for at in range(0, len(part), step):
             piece = part[at:at + step]
-            connection.sendall(piece)
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             if name:
                 with self.lock:
                     self.sent[name] = self.sent.get(name, 0) + len(piece)
@@ -163,7 +166,11 @@ class Hub:
         if cut is not None:
             if stall:
                 time.sleep(stall)
+            if chunked:
+                return False  # what was sent arrives
             # A reset, not an orderly end.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             return False
+        if chunked:
+            connection.sendall(b"0\r\n\r\n")
         return promise is None
