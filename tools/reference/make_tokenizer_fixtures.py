@@ -4,13 +4,16 @@
     make_tokenizer_fixtures.py                     writes the fixtures (under 1 MB)
     make_tokenizer_fixtures.py --large MB FILE     one fixture with MB of text, for a run by hand:
                                                    PENSIEVE_TOKENIZER_CORPUS=FILE tokenizer_test
-    make_tokenizer_fixtures.py --large MB FILE --pieces 32000
-                                                   the same with a vocabulary of that many pieces,
+    make_tokenizer_fixtures.py --strings N FILE    the same with N strings: as many each of code, prose,
+                                                   CJK, emoji, white space, texts that look like control
+                                                   tokens, and mixtures
+    --pieces 32000                                 behind either: a vocabulary of that many pieces,
                                                    trained here on the text files of this machine
 
 Each fixture is {"vocabulary": what a GGUF file would hold, "cases": [{"text", "ids"}]}. The ids are
 those of sentencepiece; Hugging Face's tokenizers must give the same from the tokenizer.json of the
-same vocabulary, or the script stops. Made with sentencepiece 0.2.3 and tokenizers 0.23.3 (PyPI).
+same vocabulary, or the script stops. Made with sentencepiece 0.2.3 and tokenizers 0.23.3 (PyPI); the
+same ids with tokenizers 0.22.2.
 
     tiny.json        the embedded model's vocabulary: Llama's conventions, byte fallback
     crossing.json    pieces that run across spaces, trained on intents.txt
@@ -159,33 +162,87 @@ def machine_text(limit):
                 return
 
 
-def large(megabytes, path, n_pieces):
-    rng = random.Random(10)
-    words = open(os.path.join(TINY, "words.txt"), encoding="utf-8").read().split()
-    if n_pieces:
-        def lines():
-            for text in machine_text(20_000_000):
-                yield from text.split("\n")
-            for _ in range(20000):
-                yield "".join(rng.choice(LANGUAGES).split())[:rng.randrange(1, 60)]
-        sp = train(lines(), vocab_size=n_pieces, byte_fallback=True, split_digits=True, max_sentencepiece_length=16, character_coverage=0.9999, train_extremely_large_corpus=False)
-        v = vocabulary(sp)
-    else:
-        sp, v = tiny()
-    all_texts, total = [], 0
-    found = [t for t in machine_text(megabytes * 500_000) if t]
-    while total < megabytes * 1_000_000:
-        if rng.random() < 0.5 and found:
-            text = rng.choice(found)
-            at = rng.randrange(len(text))
-            text = text[at:at + rng.randrange(1, 4000)]
-        else:
-            text = random_text(rng, words, rng.choice((10, 100, 1000, 5000)))
-        all_texts.append(text)
-        total += len(text.encode())
+def trained_or_tiny(n_pieces, rng):
+    if not n_pieces:
+        return tiny()
+
+    def lines():
+        for text in machine_text(20_000_000):
+            yield from text.split("\n")
+        for _ in range(20000):
+            yield "".join(rng.choice(LANGUAGES).split())[:rng.randrange(1, 60)]
+    sp = train(lines(), vocab_size=n_pieces, byte_fallback=True, split_digits=True, max_sentencepiece_length=16, character_coverage=0.9999, train_extremely_large_corpus=False)
+    return sp, vocabulary(sp)
+
+
+def write_by_hand(path, sp, v, all_texts):
     write(path, fixture(sp, v, all_texts))
     with open(path + ".tokenizer.json", "w", encoding="utf-8") as f:
         json.dump(hugging_face(v), f, ensure_ascii=False)
+
+
+def large(megabytes, path, n_pieces):
+    rng = random.Random(10)
+    words = open(os.path.join(TINY, "words.txt"), encoding="utf-8").read().split()
+    sp, v = trained_or_tiny(n_pieces, rng)
+    all_texts, total = [], 0
+    found = [t for t in machine_text(megabytes * 500_000) if t]
+    while total < megabytes * 1_000_000:
+        text = cut_from(rng, found, 4000) if rng.random() < 0.5 and found else random_text(rng, words, rng.choice((10, 100, 1000, 5000)))
+        all_texts.append(text)
+        total += len(text.encode())
+    write_by_hand(path, sp, v, all_texts)
+
+
+def cut_from(rng, found, longest):
+    text = rng.choice(found)
+    at = rng.randrange(len(text))
+    return text[at:at + rng.randrange(1, longest)]
+
+
+WHITE = (" ", "  ", "    ", "\t", "\n", "\n\n", "\r\n", "\r", "\v", "\f", "\u00a0", "\u2003", "\u3000", "\u2028", "\u200b", "\ufeff", "\u2581", "\x85")
+FACES = [chr(c) for c in range(0x1f600, 0x1f650)] + [chr(c) for c in range(0x1f680, 0x1f6d0)] + ["👍", "❤", "☺", "🧑", "👩", "👨", "👧", "🏳", "⚕", "🚀", "🌈"]
+JOINTS = ("\u200d", "\ufe0f", "\U0001f3fb", "\U0001f3ff", "", "", " ")
+
+
+def kinds_of_text(v, words):
+    """name -> a string of that kind, from a random number generator"""
+    files = [t for t in machine_text(20_000_000) if t]
+    code = [t for t in files if "\n    " in t and ("def " in t or "#define" in t or "{" in t)]
+    prose = [t for t in files if t not in set(code)]
+    names = [t for t, k in zip(v["tokens"], v["kinds"]) if k != NORMAL] + ["<|end|>", "<|im_start|>", "<|eot_id|>", "<s>", "[INST]", "<tool_call>"]
+
+    def characters(rng, ranges, most):
+        return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, most)))
+
+    def look_alike(rng):
+        name = rng.choice(names)
+        cut = rng.randrange(len(name) + 1)
+        return rng.choice((name, name[:cut], name[cut:], name + rng.choice(names), " " + name, name + " ", name[:cut] + rng.choice(WHITE) + name[cut:], name.upper(),
+                           rng.choice(words) + name + rng.choice(words), name[:cut] + "\u200b" + name[cut:], "%s\n%s%s" % (name, rng.choice(words), rng.choice(names))))
+    return {
+        "code": lambda rng: cut_from(rng, code, 600),
+        "prose": lambda rng: cut_from(rng, prose, 600) if rng.random() < 0.6 else " ".join(rng.choice(LANGUAGES) for _ in range(rng.randrange(1, 5))),
+        "cjk": lambda rng: characters(rng, [(0x4e00, 0xa000)] * 3 + [(0x3041, 0x3097), (0x30a1, 0x30fb), (0xac00, 0xd7a4), (0x3001, 0x3010), (0xff01, 0xff5f), (0x20000, 0x2a6e0), (0x30, 0x7f)], 80),
+        "emoji": lambda rng: "".join(rng.choice(FACES) + rng.choice(JOINTS) for _ in range(rng.randrange(1, 20))) + "".join(chr(rng.randrange(0x1f1e6, 0x1f200)) for _ in range(rng.randrange(3))),
+        "white space": lambda rng: "".join(rng.choice(WHITE) * rng.randrange(1, 5) + rng.choice(("", "", rng.choice(words))) for _ in range(rng.randrange(1, 12))),
+        "control look-alikes": look_alike,
+        "mixture": lambda rng: random_text(rng, words, rng.choice((5, 20, 60, 200, 1000))),
+    }
+
+
+def strings(n, path, n_pieces):
+    rng = random.Random(9)
+    words = open(os.path.join(TINY, "words.txt"), encoding="utf-8").read().split()
+    sp, v = trained_or_tiny(n_pieces, rng)
+    kinds, all_texts = kinds_of_text(v, words), []
+    for name, make in kinds.items():
+        seen = set()
+        while len(seen) < -(-n // len(kinds)):
+            seen.add(make(rng).replace("\0", ""))
+        all_texts += sorted(seen)
+        print("%-20s %6d different strings, %9d bytes" % (name, len(seen), sum(len(t.encode()) for t in seen)))
+    write_by_hand(path, sp, v, all_texts)
 
 
 def tiny():
@@ -198,10 +255,13 @@ def tiny():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--large", nargs=2, metavar=("MB", "FILE"))
+    parser.add_argument("--strings", nargs=2, metavar=("N", "FILE"))
     parser.add_argument("--pieces", type=int, default=0)
     options = parser.parse_args()
     if options.large:
         return large(int(options.large[0]), options.large[1], options.pieces)
+    if options.strings:
+        return strings(int(options.strings[0]), options.strings[1], options.pieces)
     rng = random.Random(7)
     words = open(os.path.join(TINY, "words.txt"), encoding="utf-8").read().split()
     intents = open(os.path.join(TINY, "intents.txt"), encoding="utf-8").read().split("\n")
