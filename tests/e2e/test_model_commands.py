@@ -161,6 +161,24 @@ def test_force_swaps_only_what_is_whole(tmp_path, hub):
     assert [n for n in os.listdir(tmp_path / "models") if not n.endswith(".lock")] == [DEFAULT]
 
 
+@pytest.mark.parametrize("how", [["auto"], ["force"], ["model", "pull"], ["model", "pull", "--force"], ["model", "remove", DEFAULT]],
+                         ids=" ".join)
+def test_a_directory_that_somebody_put_there_is_neither_replaced_nor_removed(how, tmp_path, hub):
+    """Downloaded by another program, say, right into the models' place."""
+    origin = default_hub(hub)
+    place = stored(tmp_path, DEFAULT)
+    place.mkdir(parents=True)
+    for name, data in tiny_files().items():
+        (place / name).write_bytes(data)
+    port = [] if how[0] == "model" else ["--port", "0"]
+    done = subprocess.run([BINARY, *how, *port], env=at_hub(tmp_path, origin), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "stays as it is" in done.stderr, done.stderr
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == tiny_files() and not origin.requests
+    path = re.search(r"`pensieve --model (\S+)` serves it", done.stderr).group(1)
+    ask = run(tmp_path, "ask", "--model", path, "list the files in src")
+    assert ask.returncode == 0 and ask.stdout.strip(), ask.stderr
+
+
 # ---- pensieve model …
 
 def test_list_verify_remove_import_path(tmp_path):
@@ -170,6 +188,11 @@ def test_list_verify_remove_import_path(tmp_path):
     assert run(tmp_path, "model", "import", TINY / "mlx", "--name", "mine").returncode == 2
     gguf = TINY / "pensieve-tiny-q4_0.gguf"
     assert run(tmp_path, "model", "import", gguf).returncode == 0
+    assert "pensieve-tiny-q4_0" not in run(tmp_path, "model", "inspect", "mine").stdout
+    assert json.loads(run(tmp_path, "model", "inspect", "pensieve-tiny-q4_0", "--json").stdout)
+    odd = tmp_path / "My model (1).gguf"
+    odd.symlink_to(gguf)
+    assert json.loads(run(tmp_path, "model", "import", odd, "--json").stdout)["name"] == "My-model-1"
     path = run(tmp_path, "model", "path", "pensieve-tiny-q4_0").stdout.strip()
     assert Path(path).read_bytes() == gguf.read_bytes()
 
@@ -264,6 +287,9 @@ def test_the_list_fits_its_terminal(tmp_path):
     (["model", "import", "/nowhere/x.gguf"], 2, ["/nowhere/x.gguf"]),
     (["model", "import", "/etc/passwd"], 2, ["/etc/passwd"]),
     (["model", "path", "nope"], 2, ["no model nope here"]),
+    (["model", "path", "tiny"], 2, ["'tiny' is inside the program"]),
+    (["model", "remove", "default"], 2, ["'default' is what you put there yourself"]),
+    (["model", "inspect", "qwen3"], 2, ["did you mean qwen3-4b-4bit?"]),
     (["model", "inspect", "/nowhere"], 2, ["/nowhere"]),
     (["--model", "qwen3"], 2, ["did you mean qwen3-4b-4bit?"]),
 ], ids=lambda x: " ".join(x) if isinstance(x, list) and x and x[0].startswith(("model", "--model")) else "")
@@ -274,6 +300,18 @@ def test_what_cannot_be_done_is_said_in_one_sentence(arguments, status, words, t
     for word in words:
         assert word in done.stderr, done.stderr
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["verify"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_none(arguments, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BINARY, "model", *arguments], env=at_hub(tmp_path, ""), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "No space left" in done.stderr, done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([BINARY, "model", *arguments], env=at_hub(tmp_path, ""), stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
 
 
 @pytest.mark.parametrize("command", ["", "list", "pull", "verify", "remove", "import", "path", "inspect"])

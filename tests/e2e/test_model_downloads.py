@@ -667,8 +667,12 @@ def test_a_link_in_the_models_place_is_not_followed(tmp_path, hub):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "model").symlink_to(elsewhere)
     (tmp_path / "models" / ".model.partial").symlink_to(elsewhere)
-    assert pull(tmp_path, hub(payload(1000))).returncode == 1
+    origin = hub(payload(1000))
+    refused = pull(tmp_path, origin)
+    assert refused.returncode == 2 and "stays as it is" in refused.stderr and not origin.requests
     assert run(tmp_path, "model", "remove", "model").returncode == 2
+    (tmp_path / "models" / "model").unlink()
+    assert pull(tmp_path, origin).returncode == 1, "the link in the place of what is on its way"
     assert (elsewhere / "keep").read_text() == "mine" and os.listdir(elsewhere) == ["keep"]
 
 

@@ -11,6 +11,7 @@
 #include "domain/model/inspect.h"
 
 #include "application/cli/exit_status.h"
+#include "application/cli/models.h"
 #include "application/cli/signals.h"
 #include "application/cli/stack.h"
 
@@ -46,8 +47,12 @@ Result<std::string> read_input(const std::string& path, std::size_t limit_bytes)
 }
 
 int inspect_model(const Options& options) {
+  Options wanted = options;
+  wanted.model = options.inspect_path;
+  const auto path = find_model(wanted);
+  if (!path) return complain(path.error());
   Accountant accountant;
-  const auto opened = open_model(options.inspect_path, accountant);
+  const auto opened = open_model(path->value_or(options.inspect_path), accountant);
   if (!opened) return complain(opened.error());
   const std::string text =
       options.json ? model::inspect_json(*opened->file) : model::inspect_text(*opened->file);

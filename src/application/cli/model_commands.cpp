@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "foundation/json.h"
@@ -128,7 +130,14 @@ Result<store::Store> open_store() {
 }
 
 int finish(const Result<int>& status) {
-  return status ? *status : complain(status.error());
+  if (!status) return complain(status.error());
+  // Whoever closes a pipe early has read enough; a full disk is another matter.
+  if (std::fflush(stdout) != 0 && errno != EPIPE) {
+    return complain({.kind = ErrorKind::Internal,
+                     .message = "standard output cannot be written: " +
+                                std::generic_category().message(errno)});
+  }
+  return *status;
 }
 
 Result<int> pull_one(const Options& options) {
@@ -210,12 +219,14 @@ Result<int> remove_one(const Options& options) {
   return kExitDone;
 }
 
-// "…/Phi-3-mini-q4.gguf" -> "Phi-3-mini-q4"
+// "…/Phi-3-mini-q4.gguf" -> "Phi-3-mini-q4", "…/My model.gguf" -> "My-model"
 std::string name_from_path(const std::string& text) {
   std::filesystem::path path = std::filesystem::path(text).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   const std::string name = path.filename().string();
-  return name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
+  const std::string stem = name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
+  const std::string plain = store::plain_name(stem);
+  return plain.empty() ? stem : plain;
 }
 
 Result<int> import_one(const Options& options) {

@@ -333,9 +333,12 @@ void add_model_command(CLI::App& app, Options& options) {
   model->require_subcommand(1);
   model->footer(kModelFooter);
   add_store_commands(*model, options);
-  CLI::App* inspect = model->add_subcommand("inspect", "Print what a model file holds");
+  CLI::App* inspect = model->add_subcommand("inspect", "Print what a model's file holds");
   inspect
-      ->add_option("path", options.inspect_path, "A GGUF file, a directory of one model, or 'tiny'")
+      ->add_option("model",
+                   options.inspect_path,
+                   "A model's name, a GGUF file, a directory of one model, or 'tiny'")
+      ->type_name("MODEL")
       ->required();
   inspect->add_flag("--json", options.json, "One JSON object instead of text");
   inspect->footer("\nExample:\n  pensieve model inspect tiny");

@@ -95,6 +95,20 @@ bool is_file_name(std::string_view name) {
          !name.ends_with(".part") && !name.ends_with(".part.json") && !name.ends_with(".rejected");
 }
 
+std::string plain_name(std::string_view text) {
+  std::string name;
+  for (const char c : text) {
+    if (is_plain(c) && c != '-' && (c != '.' || !name.empty())) {
+      name += c;
+    } else if (!name.empty() && name.back() != '-') {
+      name += '-';
+    }
+  }
+  name.resize(std::min(name.size(), kLongestModelName));
+  while (name.ends_with('-')) name.pop_back();
+  return name;
+}
+
 bool is_sha256(std::string_view text) {
   return is_lower_hex(text, 64);
 }

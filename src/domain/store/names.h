@@ -17,6 +17,10 @@ bool is_model_name(std::string_view name);
 // the names that the store uses for itself (manifest.json, *.part, *.part.json, *.rejected).
 bool is_file_name(std::string_view name);
 
+// The name that is nearest to `text` and can be one: each run of other characters becomes a dash,
+// none stands in front or at the end. Empty: nothing is left.
+std::string plain_name(std::string_view text);
+
 bool is_sha256(std::string_view text);    // exactly 64 of 0-9 a-f
 bool is_git_hash(std::string_view text);  // exactly 40 of 0-9 a-f: a commit or a blob
 

@@ -43,6 +43,22 @@ TEST(Names, TakeWhatIsPlainAndRefuseWhatCouldBeAPath) {
   }
 }
 
+TEST(Names, ThatAreNoneHaveOneNearby) {
+  for (const auto& [text, plain] : {std::pair{"My model (1)", "My-model-1"},
+                                    {"phi-3-mini_4bit", "phi-3-mini_4bit"},
+                                    {"..hidden", "hidden"},
+                                    {"--x--", "x"},
+                                    {"a  -  b", "a-b"},
+                                    {"müll", "m-ll"},
+                                    {"v1.5", "v1.5"},
+                                    {"../../etc/passwd", "etc-passwd"}}) {
+    EXPECT_EQ(plain_name(text), plain);
+    EXPECT_TRUE(is_model_name(plain_name(text))) << text;
+  }
+  EXPECT_EQ(plain_name(" ü/"), "");
+  EXPECT_EQ(plain_name(std::string(300, 'n')).size(), 100u);
+}
+
 TEST(Names, ADigestHasExactlyItsDigits) {
   EXPECT_TRUE(is_sha256(std::string(64, 'a')));
   EXPECT_TRUE(is_git_hash(std::string(40, '0')));

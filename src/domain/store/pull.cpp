@@ -194,6 +194,7 @@ Result<Pulled> pull(const Store& store, const PullRequest& request, const PullHo
       return Pulled{.manifest = *std::move(here), .was_here = true};
     }
   }
+  PENSIEVE_TRY(check_not_foreign(models, request.name));
   PENSIEVE_TRY(const Plan plan, make_plan(request, download));
   PENSIEVE_TRY(const Directory staging,
                Directory::open(models.path_of(staging_name(request.name)), true));

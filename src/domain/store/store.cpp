@@ -27,10 +27,17 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 
 Result<void> check_name(const std::string& name) {
   if (is_model_name(name)) return {};
+  if (name == "tiny" || name == "default") {
+    return Error{.kind = ErrorKind::InvalidRequest,
+                 .message = name == "tiny"
+                                ? "'tiny' is inside the program: the store has no files of it"
+                                : "'default' is what you put there yourself: the store "
+                                  "leaves it alone"};
+  }
   return Error{.kind = ErrorKind::InvalidRequest,
                .message = "'" + printable(name) +
                           "' cannot be a model's name: letters, digits, '.', '_' and '-' can, at "
-                          "most 100, none of the signs in front, and not 'tiny' or 'default'"};
+                          "most 100, none of the signs in front"};
 }
 
 Error not_here(const std::string& name) {
@@ -119,6 +126,12 @@ std::uint64_t bytes_in(const Directory& models, const std::string& name) {
   return bytes;
 }
 
+// What is stored under another name than it had: "My model (1).gguf" as "My-model-1.gguf".
+std::string storable(const std::string& name) {
+  const std::string stem = plain_name(name.substr(0, name.rfind('.')));
+  return is_file_name(name) || stem.empty() ? name : stem + ".gguf";
+}
+
 struct ToCopy {
   std::string path, name;
   std::uint64_t bytes = 0;
@@ -139,6 +152,9 @@ Result<std::vector<ToCopy>> files_of(const std::string& from) {
   };
   if (!std::filesystem::is_directory(status)) {
     add(root);
+    if (!files.empty() && root.extension() == ".gguf") {
+      files.front().name = storable(files.front().name);
+    }
   } else {
     for (std::filesystem::directory_iterator at(root, error), end; !error && at != end;
          at.increment(error)) {
@@ -280,14 +296,10 @@ Result<std::uint64_t> Store::remove(const std::string& name, const WorkHooks& ho
   if (!models->status(name) && !models->status(staging)) return not_here(name);
   PENSIEVE_TRY(const ModelLock lock, ModelLock::take(*models, name, hooks));
   recover(*models, name);
-  const auto status = models->status(name);
-  if (status && !status->directory) {
-    return Error{.kind = ErrorKind::InvalidRequest,
-                 .message = models->path_of(name) + " is not a model of the store: it stays"};
-  }
+  PENSIEVE_TRY(check_not_foreign(*models, name));
   std::uint64_t bytes = bytes_in(*models, staging);
   models->remove_tree(staging);
-  if (status) {
+  if (models->status(name)) {
     bytes += bytes_in(*models, name);
     // Out of sight first: a crash leaves something hidden, never half a model under its name.
     PENSIEVE_TRY(models->rename(name, staging));

@@ -71,10 +71,11 @@ class Store {
   Result<Manifest> verify(const std::string& name, const WorkHooks& hooks) const;
 
   // Gives the bytes that became free, a partial download's among them. Errors: NotFound when there
-  // is neither; InvalidRequest; Internal.
+  // is neither; InvalidRequest, also for what lies there and is not the store's; Internal.
   Result<std::uint64_t> remove(const std::string& name, const WorkHooks& hooks) const;
 
-  // Copies a GGUF file, or the model files of a directory, into the store under `name`. Errors:
+  // Copies a GGUF file, or the model files of a directory, into the store under `name`; a file's
+  // own name is made plain_name() where it has to. Errors:
   // InvalidRequest for a name that is taken or none; NotFound; Unavailable for a full disk;
   // Cancelled. Nothing appears unless it is whole.
   Result<Manifest> import(const std::string& from,

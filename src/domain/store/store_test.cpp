@@ -117,6 +117,27 @@ TEST_F(StoreTest, RemovesWhatItHasAndSaysHowMuch) {
   EXPECT_EQ(store_.remove("../mine", {}).error().kind, ErrorKind::InvalidRequest);
 }
 
+TEST_F(StoreTest, WhatTheUserPutThereStays) {
+  fs::create_directories(root_ / "home/models/mine");
+  write("home/models/mine/model.safetensors", "my own");
+  write("home/models/file", "my own");
+  for (const char* name : {"mine", "file"}) {
+    const auto removed = store_.remove(name, {});
+    ASSERT_FALSE(removed) << name;
+    EXPECT_EQ(removed.error().kind, ErrorKind::InvalidRequest);
+    EXPECT_FALSE(import(name)) << name;
+  }
+  EXPECT_EQ(fs::file_size(root_ / "home/models/mine/model.safetensors"), 6u);
+  EXPECT_EQ(fs::file_size(root_ / "home/models/file"), 6u);
+}
+
+TEST_F(StoreTest, AFileWithSpacesInItsNameIsTakenInUnderAPlainOne) {
+  write("My model (1).gguf", "GGUF");
+  const auto imported = store_.import((root_ / "My model (1).gguf").string(), "mine", {});
+  ASSERT_TRUE(imported) << imported.error().message;
+  EXPECT_EQ(*store_.path("mine"), (root_ / "home/models/mine/My-model-1.gguf").string());
+}
+
 TEST_F(StoreTest, AnImportThatIsStoppedLeavesNothing) {
   WorkHooks hooks;
   hooks.stopped = [] { return true; };

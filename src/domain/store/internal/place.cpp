@@ -70,6 +70,20 @@ Result<Directory> open_models(const std::string& models) {
   return Directory::open(models, true, true);  // people put their models on another disk
 }
 
+Result<void> check_not_foreign(const Directory& models, const std::string& name) {
+  const auto status = models.status(name);
+  if (!status) return {};
+  if (status->directory) {
+    const auto directory = Directory::open(models.path_of(name), false);
+    if (directory && directory->status(kManifestFile)) return {};
+  }
+  return Error{.kind = ErrorKind::InvalidRequest,
+               .message = models.path_of(name) +
+                          " was not put there by Pensieve and stays as it is: `pensieve --model " +
+                          models.path_of(name) + "` serves it; moved away, it makes room for " +
+                          name};
+}
+
 Result<void> install(const Directory& models, const Directory& staging, const Manifest& manifest) {
   PENSIEVE_TRY(write_manifest(staging, manifest));
   PENSIEVE_TRY(staging.sync());

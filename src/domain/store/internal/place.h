@@ -30,6 +30,10 @@ class ModelLock {
 // models/ under `home`, made if needed, its parent too.
 Result<Directory> open_models(const std::string& models);
 
+// Errors: InvalidRequest where something lies under the name that the store did not put there (no
+// directory, or one without a manifest): a user's own files are neither replaced nor removed.
+Result<void> check_not_foreign(const Directory& models, const std::string& name);
+
 // Writes the manifest into the staging directory and lets it take the place of `name`, whatever is
 // there. The name stands for the old files or for the new ones, at every instant where the system
 // can exchange two names (Linux), else but for one between two renames, which recover() repairs.
