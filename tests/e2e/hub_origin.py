@@ -20,7 +20,10 @@ class Request:
     def __init__(self, text):
         lines = text.decode("latin-1").split("\r\n")
         self.method, self.target = lines[0].split(" ")[:2]
-        self.path = self.target.split("?")[0]
+        # RFC 9112, 3.2.2: to a proxy the whole URL is said; the origin then stands for every host.
+        found = re.match(r"http://([^/]*)(.*)", self.target)
+        self.host, target = found.groups() if found else ("", self.target)
+        self.path = target.split("?")[0]
         self.headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:] if line)}
 
     @property

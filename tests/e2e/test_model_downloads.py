@@ -475,14 +475,14 @@ def test_a_limit_on_the_length_of_files_keeps_what_has_come(tmp_path, hub):
 
 # ---- 39, 42: the calls of the system, one by one
 
-def strace(*arguments):
-    """A prefix that makes strace run the program; skips where it may not."""
+def traced_pull(home, origin, *arguments):
+    """pull() under strace; skips where that may not be. No leaks are looked for: that needs a trace too."""
     if not shutil.which("strace"):
         pytest.skip("needs strace")
     allowed = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True)
     if allowed.returncode != 0:
         pytest.skip("no process may be traced here")
-    return ["strace", "-f", *map(str, arguments)]
+    return pull(home, origin, wrap=["strace", "-f", *map(str, arguments)], env={"ASAN_OPTIONS": "detect_leaks=0"})
 
 
 @pytest.mark.parametrize("when", [1, 2, 3, 4, 5, 6])
@@ -491,8 +491,8 @@ def test_a_disk_that_is_full_at_a_rename_costs_nothing(when, tmp_path, hub):
     place. Whatever was whole stays, and is not fetched again."""
     weights = payload(2 * MIB, 22)
     origin = hub(weights)
-    full = pull(tmp_path, origin, wrap=strace("-o", "/dev/null", "-e", "trace=renameat", "-e",
-                                              "inject=renameat:error=ENOSPC:when=%d" % when))
+    full = traced_pull(tmp_path, origin, "-o", "/dev/null", "-e", "trace=renameat", "-e",
+                       "inject=renameat:error=ENOSPC:when=%d" % when)
     if full.returncode == 0:
         assert when > 5, "five renames: three files, the manifest, the model"
         return check_whole(tmp_path, weights)
@@ -509,7 +509,7 @@ def test_a_disk_that_is_full_at_a_rename_costs_nothing(when, tmp_path, hub):
 def test_bytes_are_on_the_disk_before_a_name_is(tmp_path, hub):
     origin = hub(payload(3 * MIB, 14))
     trace = tmp_path / "trace"
-    done = pull(tmp_path, origin, wrap=strace("-y", "-e", "trace=write,fsync,fdatasync,rename,renameat,renameat2", "-o", trace))
+    done = traced_pull(tmp_path, origin, "-y", "-e", "trace=write,fsync,fdatasync,rename,renameat,renameat2", "-o", trace)
     assert done.returncode == 0, done.stderr
     calls = []
     for line in trace.read_text().splitlines():
@@ -535,7 +535,7 @@ def test_whichever_sync_fails_nothing_gets_a_name_by_it(tmp_path, hub, tell):
     for n in range(1, 40):
         home = tmp_path / str(n)
         origin = hub(weights)
-        done = pull(home, origin, wrap=strace("-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=%d" % n))
+        done = traced_pull(home, origin, "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=%d" % n)
         if done.returncode == 0:
             break
         failures += 1
@@ -564,6 +564,30 @@ def test_redirects_that_nobody_should_follow(location, word, tmp_path, hub):
     done = pull(tmp_path, origin)
     assert done.returncode == 1 and word in done.stderr, done.stderr
     assert len(origin.files_requested(WEIGHTS)) <= 11
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::1]",
+                                   "[fe80::1]", "[::ffff:127.0.0.1]", "2130706433", "printer.local"])
+def test_a_public_place_cannot_send_us_into_this_network(place, tmp_path, hub):
+    """The origin is the proxy here, so that a name of the public network means something."""
+    origin = hub(files={"m.gguf": payload(1000)}, linked=False, script=redirecting("http://%s/m.gguf" % place))
+    done = pull(tmp_path, origin, model="http://models.example/m.gguf", env={"http_proxy": origin.url})
+    assert done.returncode == 1 and "private network" in done.stderr, done.stderr
+    assert [r.host for r in origin.requests] == ["models.example"]
+
+
+def test_the_token_does_not_come_along_to_another_host_nor_back(tmp_path, hub):
+    weights = payload(MIB, 24)
+    way = {"hub.example": "http://cdn.example", "cdn.example": "http://hub.example:80"}
+
+    def script(request, n):
+        return redirecting(way[request.host] + request.path)(request, n) if n <= 2 else None
+    origin = hub(weights, script)
+    done = pull(tmp_path, "http://hub.example", env={"http_proxy": origin.url, "HF_TOKEN": "hf_secret"})
+    assert done.returncode == 0, done.stderr
+    check_whole(tmp_path, weights)
+    seen = [(r.host.removesuffix(":80"), r.headers.get("authorization")) for r in origin.files_requested(WEIGHTS)]
+    assert seen == [("hub.example", "Bearer hf_secret"), ("cdn.example", None), ("hub.example", None)]
 
 
 # ---- 41: two processes
