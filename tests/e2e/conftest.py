@@ -1,4 +1,6 @@
 """Fixtures of the whole-server tests."""
+import subprocess
+
 import pytest
 
 from hub_origin import Hub
@@ -48,3 +50,22 @@ def tell(capsys):
         with capsys.disabled():
             print("\n  " + text % values, end="", flush=True)
     return line
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """small_disk(bytes) gives a file system of that size: a tmpfs of its own."""
+    mounted = []
+
+    def make(n_bytes):
+        place = tmp_path / ("disk%d" % len(mounted))
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=%d" % n_bytes, "pensieve-test", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip("no file system may be mounted here: " + done.stderr.strip())
+        mounted.append(place)
+        return place
+    yield make
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)

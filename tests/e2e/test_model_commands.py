@@ -79,20 +79,30 @@ def test_a_first_start_that_is_interrupted_goes_on_and_answers(tmp_path, hub):
 
 
 def test_a_first_start_on_a_terminal_shows_how_far_it_is(tmp_path, hub):
-    origin = default_hub(hub, lambda request, n: {"slow": 0.1} if n == 1 else None)
-    terminal = Terminal([BINARY, "--port", "0"], str(tmp_path), at_hub(tmp_path, origin, TERM="xterm"))
+    origin = default_hub(hub, lambda request, n: {"slow": 0.25})
+
+    def start():
+        return Terminal([BINARY, "--port", "0"], str(tmp_path), at_hub(tmp_path, origin, TERM="xterm"))
+    terminal = start()
     terminal.until("Fetching %s, " % DEFAULT)
-    terminal.until(" left")
-    terminal.read()
-    line = terminal.seen.split("\r\x1b[K")[-1] or terminal.seen
-    terminal.until("%  ")
+    eventually(lambda: origin.sent.get(WEIGHTS, 0) > 6 * MIB, 30, "going on will be seen", terminal.read)
     terminal.type("\x03")
     begin = time.monotonic()
-    assert terminal.status() == 130 and time.monotonic() - begin < 5, line
-    assert "what has come is kept" in terminal.seen and synced(tmp_path, name=DEFAULT) > 0
+    assert terminal.status() == 130 and time.monotonic() - begin < 5
+    assert "what has come is kept" in terminal.seen and synced(tmp_path, name=DEFAULT) > 5 * MIB
 
-    again = Terminal([BINARY, "--port", "0"], str(tmp_path), at_hub(tmp_path, origin, TERM="xterm"))
-    again.until("is ready")
+    again = start()
+    seen = ""
+    while "is ready" not in seen:
+        again.read()
+        seen, again.seen = seen + again.seen, ""
+    lines = [line for line in seen.split("\r\x1b[K") if " of 13.4 MiB" in line]
+    assert lines and all(len(line) < 120 for line in lines), seen
+    percents = [int(re.search(r"(\d+) %", line).group(1)) for line in lines]
+    assert percents == sorted(percents) and percents[0] > 35
+    # 4 MiB/s: what was kept does not count as speed.
+    speeds = [float(s) for s in re.findall(r"([\d.]+) MiB/s", seen)]
+    assert speeds and all(0 < s < 5 for s in speeds), speeds
     again.type("\x03")
     assert again.status() == 0
 
@@ -321,6 +331,13 @@ def test_every_command_has_its_own_help(command, tmp_path):
     assert "Usage: pensieve model" in done.stdout and "pensieve claude" not in done.stdout
     if command:
         assert "--json" in done.stdout
+
+
+def test_an_import_that_does_not_fit_says_so_and_leaves_nothing(small_disk):
+    disk = small_disk(8 * MIB)
+    done = run(disk, "model", "import", TINY / "mlx", "--name", "mine")
+    assert done.returncode == 1 and re.search(r"need 14 MiB .*have [78] MiB ", done.stderr), done.stderr
+    assert not list(disk.glob("models/*mine")) and json.loads(run(disk, "model", "list", "--json").stdout)
 
 
 def test_ctrl_c_ends_what_reads_a_whole_model(tmp_path):

@@ -364,25 +364,6 @@ def test_a_hub_whose_name_is_unknown_today_loses_nothing(tmp_path, hub):
 
 # ---- 39: a full disk
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """small_disk(bytes) gives a file system of that size: a tmpfs of its own."""
-    mounted = []
-
-    def make(n_bytes):
-        place = tmp_path / ("disk%d" % len(mounted))
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", "size=%d" % n_bytes, "pensieve-test", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip("no file system may be mounted here: " + done.stderr.strip())
-        mounted.append(place)
-        return place
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def fill(place, leave):
     """Takes all of the disk's room but `leave` bytes, and says how much was left."""
     status = os.statvfs(place)

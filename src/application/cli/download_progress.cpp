@@ -126,14 +126,15 @@ bool DownloadProgress::due(Clock::time_point now, std::uint64_t done, std::uint6
   return true;
 }
 
+void DownloadProgress::begin_at(std::uint64_t done) {
+  begin_ = Clock::now();
+  if (!std::exchange(begun_, true)) last_shown_ = begin_;  // small files come first
+  first_ = done;
+}
+
 void DownloadProgress::tell(std::uint64_t done, std::uint64_t total) {
   const auto now = Clock::now();
-  if (!std::exchange(begun_, true) || done < first_) {
-    begin_ = last_shown_ = now;
-    first_ = done;
-    pace_ = LinePace(now, done, total);
-    return;
-  }
+  if (!begun_ || done < first_) return begin_at(done);
   if (!due(now, done, total)) return;
   const double seconds = std::chrono::duration<double>(now - begin_).count();
   const double speed = seconds > 0.5 ? static_cast<double>(done - first_) / seconds : 0;

@@ -38,6 +38,7 @@ class DownloadProgress {
   DownloadProgress& operator=(const DownloadProgress&) = delete;
 
   void tell(std::uint64_t done, std::uint64_t total);
+  void begin_at(std::uint64_t done);       // so much is here: the speed counts from now
   void note(const std::string& sentence);  // a line of its own
 
  private:

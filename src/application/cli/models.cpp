@@ -163,6 +163,7 @@ Result<store::PullRequest> pull_request(const store::Reference& reference) {
 
 store::WorkHooks terminal_hooks(DownloadProgress& progress) {
   return {.progress = [&](std::uint64_t done, std::uint64_t total) { progress.tell(done, total); },
+          .kept = [&](std::uint64_t done, std::uint64_t) { progress.begin_at(done); },
           .stopped = [] { return wait_for_signal(0) != 0; },
           .wait = [](std::int64_t ms) { return wait_for_signal(static_cast<int>(ms)) == 0; },
           .note = [&](const std::string& sentence) { progress.note(sentence); }};

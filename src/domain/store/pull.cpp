@@ -151,8 +151,13 @@ Result<std::vector<FileRecord>> fetch_all(const Directory& staging,
     own.progress = [&](std::uint64_t bytes) {
       if (work.progress) work.progress(before + bytes, plan.bytes);
     };
+    own.kept = [&](std::uint64_t bytes) {
+      if (work.kept) work.kept(before + bytes, plan.bytes);
+    };
     std::optional<Downloaded> done = finished_before(staging, planned, work);
-    if (!done) {
+    if (done) {
+      own.kept(done->bytes);
+    } else {
       staging.remove(planned.name);
       PENSIEVE_TRY(done, download_file(staging, planned.name, planned.source, own));
     }

@@ -36,6 +36,8 @@ struct Manifest {
 // How long work tells about itself and lets itself be stopped. Any may be empty.
 struct WorkHooks {
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress{};
+  // Instead of progress() for bytes that nobody waited for: they were here.
+  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> kept{};
   std::function<bool()> stopped{};                 // true: end with Cancelled
   std::function<bool(std::int64_t ms)> wait{};     // false: told to stop meanwhile
   std::function<void(const std::string&)> note{};  // a sentence for the user

@@ -181,7 +181,7 @@ class Download {
       return system_error(path(), "cannot be written");
     }
     synced_ = position_;
-    hooks_.progress(position_);
+    if (hooks_.kept) hooks_.kept(position_);
     return {};
   }
 

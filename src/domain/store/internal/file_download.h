@@ -30,8 +30,11 @@ struct DownloadHooks {
   std::function<bool(std::int64_t ms)> wait;
   std::function<bool()> stopped;
   std::function<void(std::uint64_t bytes)> progress;  // of this file, with each piece
-  std::function<void(const std::string&)> note;       // a sentence about a retry
-  bool allow_private = false;                         // redirects may lead into private networks
+  // Instead of progress() for what was not fetched now: at the beginning, and when it begins anew.
+  // May be empty.
+  std::function<void(std::uint64_t bytes)> kept{};
+  std::function<void(const std::string&)> note;  // a sentence about a retry
+  bool allow_private = false;                    // redirects may lead into private networks
   std::uint64_t sync_every_bytes = std::uint64_t{64} << 20;
   int max_tries = 6;  // without a MiB of progress in between
 };
