@@ -1,5 +1,6 @@
 """A model hub on loopback that misbehaves on purpose. It speaks HTTP by hand, so that it can promise
 one thing and send another: each request for a file asks a script what to do."""
+import contextlib
 import hashlib
 import json
 import re
@@ -51,9 +52,15 @@ class Hub:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.url = "http://127.0.0.1:%d" % self.port
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
+        self.acceptor.start()
 
     def close(self):
+        """No request is answered behind it. A closed descriptor alone would let the thread go on waiting, on
+        the next hub's listener if that gets its number."""
+        with contextlib.suppress(OSError):  # closed already
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join(10)
         self.listener.close()
 
     def is_large(self, name):
