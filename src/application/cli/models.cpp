@@ -45,16 +45,9 @@ const store::CatalogEntry* entry_of(const store::Reference& reference) {
 
 // " (did you mean a or b?)": names of the catalog that hold `text`, without regard to case.
 std::string suggestion(const std::string& text) {
-  const auto lower = [](std::string_view word) {
-    std::string copy(word);
-    for (char& c : copy) {
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    }
-    return copy;
-  };
   std::string names;
   for (const store::CatalogEntry& entry : store::catalog()) {
-    if (lower(entry.name).find(lower(text)) == std::string::npos) continue;
+    if (lower_ascii(entry.name).find(lower_ascii(text)) == std::string::npos) continue;
     names += (names.empty() ? "" : " or ") + std::string(entry.name);
   }
   return names.empty() ? "" : " (did you mean " + names + "?)";
