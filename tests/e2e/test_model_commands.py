@@ -224,8 +224,20 @@ def test_list_verify_remove_import_path(tmp_path):
     served = run(tmp_path, "ask", "--model", "mine", "hello")
     assert served.returncode == 3 and "has changed" in served.stderr
 
+    # Cut short, and a manifest that is none: the list shows it, verify says it, and remove helps.
+    os.truncate(victim, 1000)
+    (stored(tmp_path, "My-model-1") / "manifest.json").write_text("{}")
+    models = {m["name"]: m for m in json.loads(run(tmp_path, "model", "list", "--json").stdout)["models"]}
+    assert [models[n]["damaged"] for n in ("mine", "My-model-1", "pensieve-tiny-q4_0")] == [True, True, False]
+    assert row_of(run(tmp_path, "model", "list").stdout, "mine")[3] == "bad"
+    all_of_them = run(tmp_path, "model", "verify", "--json")
+    assert all_of_them.returncode == 3 and "My-model-1/manifest.json is damaged" in all_of_them.stderr
+    assert {m["name"]: m["good"] for m in json.loads(all_of_them.stdout)} == {
+        "mine": False, "My-model-1": False, "pensieve-tiny-q4_0": True}
+    assert run(tmp_path, "model", "remove", "My-model-1").returncode == 0
+
     removed = run(tmp_path, "model", "remove", "mine", "--json")
-    assert removed.returncode == 0 and json.loads(removed.stdout)["freed_bytes"] >= len(data)
+    assert removed.returncode == 0 and json.loads(removed.stdout)["freed_bytes"] > 1000
     assert not stored(tmp_path, "mine").exists()
     assert run(tmp_path, "model", "remove", "mine").returncode == 2
     assert run(tmp_path, "model", "path", "mine").returncode == 2

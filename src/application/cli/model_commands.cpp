@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "foundation/json.h"
@@ -50,13 +51,16 @@ ModelRow& row_of(std::vector<ModelRow>& rows, const std::string& name) {
 }
 
 void add_installed(std::vector<ModelRow>& rows, const store::Store& store) {
-  for (const store::Manifest& manifest : store.list()) {
-    ModelRow& row = row_of(rows, manifest.name);
+  for (const std::string& name : store.names()) {
+    ModelRow& row = row_of(rows, name);
+    const auto manifest = store.find(name);
     row.here = true;
-    row.bytes = manifest.bytes();
-    if (const auto path = store.path(manifest.name)) row.path = *path;
-    if (row.note.empty()) row.note = manifest.source;
-    read_numbers(row);
+    row.damaged = !manifest || !store.is_complete(*manifest);
+    if (const auto path = store.path(name)) row.path = *path;
+    if (manifest) row.bytes = manifest->bytes();
+    if (manifest && row.note.empty()) row.note = manifest->source;
+    if (row.damaged) row.note = "`pensieve model verify` says what is wrong";
+    if (!row.damaged) read_numbers(row);
   }
   for (const store::Store::Partial& partial : store.partials()) {
     ModelRow& row = row_of(rows, partial.name);
@@ -179,7 +183,7 @@ Result<int> verify_all(const Options& options) {
   if (!options.reference.empty()) {
     names.push_back(options.reference);
   } else {
-    for (const store::Manifest& manifest : store.list()) names.push_back(manifest.name);
+    names = store.names();
   }
   Json all = Json::array();
   std::optional<Error> worst;
@@ -195,8 +199,11 @@ Result<int> verify_all(const Options& options) {
     all.push_back({{"name", name}, {"good", verified.has_value()}, {"error", nullptr}});
     if (verified) continue;
     all.back()["error"] = verified.error().message;
+    Error error = verified.error();
+    // The exit status says that a digest differs wherever one does.
+    if (worst && worst->kind == ErrorKind::DigestMismatch) std::swap(*worst, error);
     if (worst) complain(*worst);
-    worst = verified.error();
+    worst = std::move(error);
   }
   if (options.json) print(all);
   if (!options.json && names.empty()) std::printf("No models are here.\n");

@@ -30,6 +30,7 @@ std::string tokens_text(int tokens) {
 }
 
 std::string here_text(const ModelRow& row) {
+  if (row.damaged) return "bad";
   if (row.here) return "yes";
   if (row.partial_bytes == 0) return "no";
   if (row.bytes == 0) return "part";
@@ -171,6 +172,7 @@ std::string list_json(std::span<const ModelRow> rows, const SystemMemory& memory
                               {"fits", to_string(fit.kind)},
                               {"window_tokens", fit.window_tokens},
                               {"here", row.here},
+                              {"damaged", row.damaged},
                               {"partial_bytes", row.partial_bytes},
                               {"default", row.is_default},
                               {"path", row.path}});

@@ -16,6 +16,7 @@ struct ModelRow {
   std::string note{};  // what it is good for, or where it is from
   std::string path{};  // empty: not here
   bool here = false;
+  bool damaged = false;                  // here, but not all of it, or not as it was fetched
   std::uint64_t bytes = 0;               // its files', here or on the hub; 0: not known
   std::uint64_t partial_bytes = 0;       // fetched of it so far, when it is not here
   std::uint64_t kv_bytes_per_token = 0;  // 0: not known

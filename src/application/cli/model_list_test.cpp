@@ -121,6 +121,11 @@ TEST(ModelList, SaysOfEachWhatIsHereAndWhatFits) {
   }
   EXPECT_NE(lines[4].find(" 50 % "), std::string::npos) << lines[4];
   EXPECT_NE(lines[5].find(" ? "), std::string::npos) << lines[5];
+  EXPECT_NE(lines[5].find(" yes "), std::string::npos) << lines[5];
+  std::vector<ModelRow> damaged = rows();
+  damaged[2].damaged = true;
+  EXPECT_NE(lines_of(list_text(damaged, machine(12 * kGiB), 80))[5].find(" bad "),
+            std::string::npos);
 }
 
 TEST(ModelList, TheJsonHasTheNumbersBehindTheWords) {

@@ -209,17 +209,35 @@ std::uint64_t Manifest::bytes() const {
 
 Store::Store(std::string home) : models_(std::move(home) + "/models") {}
 
-std::vector<Manifest> Store::list() const {
-  std::vector<Manifest> found;
+std::vector<std::string> Store::names() const {
+  std::vector<std::string> found;
   const auto models = Directory::open(models_, false, true);
   if (!models) return found;
   const auto names = models->names();
   if (!names) return found;
   for (const std::string& name : *names) {
     if (!is_model_name(name)) continue;
+    const auto model = Directory::open(models->path_of(name), false);
+    if (model && model->status(kManifestFile)) found.push_back(name);
+  }
+  return found;
+}
+
+std::vector<Manifest> Store::list() const {
+  std::vector<Manifest> found;
+  for (const std::string& name : names()) {
     if (auto manifest = find(name)) found.push_back(*std::move(manifest));
   }
   return found;
+}
+
+bool Store::is_complete(const Manifest& manifest) const {
+  const auto model = Directory::open(models_ + "/" + manifest.name, false);
+  return model &&
+         std::all_of(manifest.files.begin(), manifest.files.end(), [&](const FileRecord& file) {
+           const auto status = model->status(file.name);
+           return status && status->regular && status->bytes == file.bytes;
+         });
 }
 
 std::vector<Store::Partial> Store::partials() const {

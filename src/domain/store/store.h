@@ -48,8 +48,13 @@ class Store {
   // The store of a home directory, `home`/models. Makes nothing.
   explicit Store(std::string home);
 
-  // Installed models by name. What cannot be read is left out. An absent store is empty.
+  // The names of all models here, damaged ones too: find() says what is wrong with one. In order.
+  // An absent store is empty.
+  std::vector<std::string> names() const;
+  // Those of them whose manifest can be read.
   std::vector<Manifest> list() const;
+  // Whether every file of a model is there and has its length. Computes no digest.
+  bool is_complete(const Manifest& manifest) const;
 
   // What was begun and is not here, by name, with the bytes that lie there. What another process
   // fetches at this moment is among it.

@@ -100,7 +100,9 @@ Result<Manifest> read_manifest(const Directory& model) {
   auto manifest = parse_manifest(text);
   if (!manifest) {
     return Error{.kind = ErrorKind::BadFile,
-                 .message = model.path_of(kManifestFile) + " is not a manifest"};
+                 .message = model.path_of(kManifestFile) +
+                            " is damaged: fetch the model again with `pensieve model pull … "
+                            "--force`, or remove it"};
   }
   return *std::move(manifest);
 }
