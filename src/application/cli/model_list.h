@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "foundation/system_memory.h"
 
@@ -16,8 +17,8 @@ struct ModelRow {
   std::string note{};  // what it is good for, or where it is from
   std::string path{};  // empty: not here
   bool here = false;
-  bool damaged = false;                  // here, but not all of it, or not as it was fetched
-  std::uint64_t bytes = 0;               // its files', here or on the hub; 0: not known
+  bool damaged = false;     // here, but a file is missing or cut, or the manifest cannot be read
+  std::uint64_t bytes = 0;  // its files', here or on the hub; 0: not known
   std::uint64_t partial_bytes = 0;       // fetched of it so far, when it is not here
   std::uint64_t kv_bytes_per_token = 0;  // 0: not known
   int context_length = 0;                // the model's own, in tokens
@@ -32,7 +33,7 @@ struct ModelFit {
     No,       // not even kSmallestWindow
   };
   Kind kind = Kind::Unknown;
-  int window_tokens = 0;  // the one that serving it would choose; 0: No, Unknown
+  int window_tokens = 0;  // serving it would choose that or a little more; 0: No, Unknown
 };
 inline constexpr int kUsefulWindow = 16'384;
 inline constexpr int kSmallestWindow = 4'096;
