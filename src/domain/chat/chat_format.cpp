@@ -1,6 +1,7 @@
 // What a request says about its answers and tools, the same for every format.
 #include "domain/chat/chat_format.h"
 
+#include <algorithm>
 #include <set>
 
 #include "domain/chat/internal/hermes_style.h"
@@ -51,16 +52,19 @@ std::vector<const api::Tool*> callable_tools(const api::MessagesRequest& request
 Result<std::unique_ptr<ChatFormat>> format_for(
     std::string_view chat_template, const std::function<bool(std::string_view)>& has_control) {
   struct Known {
-    std::string_view token;  // that no other of these formats writes
+    std::vector<std::string_view> tokens;  // that no other of these formats writes together
     std::function<std::unique_ptr<ChatFormat>()> make;
   };
-  const Known known[] = {{"<|im_start|>", [&] { return chatml_format(chat_template); }},
-                         {"<|start_header_id|>", llama3_format},
-                         {"<|user|>", phi3_format}};
+  // Phi-3's first templates write the token that opens a turn in parts: '<|' + role + '|>'.
+  const Known known[] = {{{"<|im_start|>"}, [&] { return chatml_format(chat_template); }},
+                         {{"<|start_header_id|>"}, llama3_format},
+                         {{"<|assistant|>", "<|end|>"}, phi3_format}};
   for (const Known& one : known) {
-    const bool fits = chat_template.empty()
-                          ? has_control(one.token)
-                          : chat_template.find(one.token) != std::string_view::npos;
+    const auto& tokens = one.tokens;
+    const bool fits = std::all_of(tokens.begin(), tokens.end(), [&](std::string_view token) {
+      return chat_template.empty() ? has_control(token)
+                                   : chat_template.find(token) != std::string_view::npos;
+    });
     if (fits) return one.make();
   }
   return Error{
@@ -69,7 +73,7 @@ Result<std::unique_ptr<ChatFormat>> format_for(
                                  ? "the vocabulary has the control tokens of no chat format"
                                  : "the chat template is none") +
                  " that is known: ChatML (<|im_start|>), Llama 3 (<|start_header_id|>), "
-                 "Phi-3 (<|user|>)"};
+                 "Phi-3 (<|assistant|>, <|end|>)"};
 }
 
 }  // namespace pensieve::chat

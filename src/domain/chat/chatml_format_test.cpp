@@ -48,14 +48,27 @@ TEST(ChatFormats, WriteWhatTheModelsTemplatesWrite) {
 TEST(ChatFormats, AreToldByTheTokensThatATemplateWrites) {
   EXPECT_EQ(format_of("{{ '<|im_start|>' }}")->name(), "chatml");
   EXPECT_EQ(format_of("<|start_header_id|>")->name(), "llama3");
-  EXPECT_EQ(format_of("{{ '<|user|>' }} <|end|>")->name(), "phi3");
+  EXPECT_EQ(format_of("{{ '<|user|>' }} <|assistant|> <|end|>")->name(), "phi3");
   const auto unknown = format_for("[INST]", [](std::string_view) { return true; });
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().kind, ErrorKind::BadFile);
   EXPECT_NE(unknown.error().message.find("ChatML"), std::string::npos);
-  const auto by_token = format_for("", [](std::string_view name) { return name == "<|user|>"; });
+  const auto by_token = format_for(
+      "", [](std::string_view name) { return name == "<|assistant|>" || name == "<|end|>"; });
   ASSERT_TRUE(by_token);
   EXPECT_EQ((*by_token)->name(), "phi3");
+  // Phi-3-mini's first template, as early conversions carry it: the opening token is in parts.
+  const auto in_parts = format_for(
+      "{{ bos_token }}{% for message in messages %}{{'<|' + message['role'] + '|>' + '\n' + "
+      "message['content'] + '<|end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+      "{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",
+      [](std::string_view) { return false; });
+  ASSERT_TRUE(in_parts);
+  EXPECT_EQ((*in_parts)->name(), "phi3");
+  // Zephyr's turns open alike and end otherwise.
+  EXPECT_FALSE(
+      format_for("{{ '<|user|>\n' + message['content'] + eos_token }}{{ '<|assistant|>' }}",
+                 [](std::string_view) { return true; }));
   EXPECT_FALSE(format_for("", [](std::string_view) { return false; }));
 }
 
