@@ -42,6 +42,9 @@ struct Capabilities {
   int vocab = 0;
   std::size_t page_bytes = 0;  // of one KV page of 64 tokens, at the default KV type
   KvType default_kv = KvType::Q8;
+  // Everything beside token ids and rope variant that a page's bytes depend on: backend, kernels,
+  // model, shape, KV type. Pages are exchangeable between backends that say the same.
+  std::string kv_format;
 };
 
 struct BackendMemory {

@@ -106,6 +106,7 @@ class ThreadedEngine final : public Engine {
             .requests = counters_.requests,
             .prompt_tokens = counters_.prompt_tokens,
             .cached_tokens = counters_.cached_tokens,
+            .restored_tokens = counters_.restored_tokens,
             .output_tokens = counters_.output_tokens,
             .memory = backend_->memory()};
   }

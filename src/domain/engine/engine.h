@@ -17,6 +17,7 @@
 #include "foundation/result.h"
 
 #include "domain/compute/backend.h"
+#include "domain/engine/kv_tier.h"
 
 namespace pensieve::engine {
 
@@ -36,7 +37,12 @@ struct EngineOptions {
   int original_context_length = 0;
 
   int token_queue = 256;    // tokens a slow reader may lag behind before its request pauses
-  int idle_sequences = 16;  // finished sequences kept for their prefix
+  int idle_sequences = 48;  // finished sequences kept for their prefix
+
+  // Where full KV pages are kept beside the arena; outlives the engine. None: nowhere.
+  KvTier* tier = nullptr;
+  // When the engine stops, so long is waited at most for pages that have not been offered yet.
+  std::uint64_t save_timeout_ms = 5'000;
 
   // A request ends as Failed when its reader has not made room for so long, or when it waited while
   // the engine did nothing at all for so long.
@@ -89,7 +95,8 @@ struct TokenEvent {
   TokenId token = kNoToken;               // Token
   float logprob = 0;                      // Token; 0 for one that was forced
   std::vector<compute::Choice> top = {};  // Token: the most probable, none for one that was forced
-  int cached_tokens = 0;                  // Started: prompt tokens whose KV was already there
+  int cached_tokens = 0;    // Started: prompt tokens whose KV was already there, or was restored
+  int restored_tokens = 0;  // Started: those of them that the tier gave back
   FinishReason reason = FinishReason::StopToken;  // Finished
   std::optional<Error> error = std::nullopt;      // Finished, reason Failed
 };
@@ -123,7 +130,8 @@ struct EngineStats {
   int idle_sequences = 0;
   std::uint64_t requests = 0;
   std::uint64_t prompt_tokens = 0;
-  std::uint64_t cached_tokens = 0;
+  std::uint64_t cached_tokens = 0;    // of the prompts, restored ones among them
+  std::uint64_t restored_tokens = 0;  // read back from the tier
   std::uint64_t output_tokens = 0;
   compute::BackendMemory memory;
 };

@@ -10,6 +10,7 @@
 
 #include "domain/engine/engine.h"
 #include "domain/engine/internal/engine_test_support.h"
+#include "domain/engine/internal/fake_tier.h"
 
 namespace pensieve::engine {
 namespace {
@@ -18,6 +19,7 @@ struct Traffic {
   int n_requests = 40;
   bool cancels = true;
   bool failures = false;
+  FakeTier* tier = nullptr;
 };
 
 // One request in flight, read a little at a time.
@@ -47,6 +49,9 @@ class RandomSchedule {
     options.token_queue = pick(1, 40);
     options.idle_sequences = pick(0, 8);
     options.original_context_length = pick(0, 1) * 300;
+    options.tier = traffic.tier;
+    if (traffic.tier != nullptr) options.idle_sequences = pick(0, 2);  // so that pages come back
+    options.save_timeout_ms = 20;
     if (traffic.failures) {
       test_.control.on_submit = [this](auto) { return submit_outcome(); };
       test_.control.on_collect = [this] { return collect_outcome(); };
@@ -251,6 +256,22 @@ TEST(RandomSchedule, WithABackendThatFails) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     RandomSchedule(seed, {.cancels = true, .failures = true}).run();
   }
+}
+
+// Pages go to a second tier and come back, also while that puts off, refuses, tears and loses them.
+TEST(RandomSchedule, WithASecondTier) {
+  int given = 0;
+  for (unsigned seed = 3001; seed <= 3000 + kSeeds && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    FakeTier tier(seed, seed % 3 * 20);
+    for (int life = 0; life < 2; ++life) {  // the tier outlives an engine
+      RandomSchedule(seed,
+                     {.n_requests = 40, .cancels = true, .failures = seed % 4 == 0, .tier = &tier})
+          .run();
+    }
+    given += tier.given;
+  }
+  EXPECT_GT(given, 50) << "the tier was hardly used";
 }
 
 // Many threads at once, each with its own requests: for the thread sanitizer above all.

@@ -55,6 +55,7 @@ Json engine_json(Context& context) {
               {"requests", stats.requests},
               {"prompt_tokens", stats.prompt_tokens},
               {"cached_tokens", stats.cached_tokens},
+              {"restored_tokens", stats.restored_tokens},
               {"output_tokens", stats.output_tokens},
               {"kv_bytes", stats.memory.kv_bytes},
               {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};

@@ -144,7 +144,10 @@ Capabilities CpuBackend::capabilities() const {
           .max_context = max_context_,
           .vocab = weights_.hyper.vocab,
           .page_bytes = page_bytes_,
-          .default_kv = options_.kv};
+          .default_kv = options_.kv,
+          .kv_format = "cpu 1 " + std::string(kernels_.name) + (int8_ ? " int8 " : " f32 ") +
+                       std::string(to_string(options_.kv)) + " " + std::to_string(page_bytes_) +
+                       " " + weights_.fingerprint};
 }
 
 Result<SequenceId> CpuBackend::open(RopeVariant rope, KvType kv) {

@@ -90,7 +90,8 @@ class FakeBackend final : public compute::Backend {
             .max_context = o.max_context,
             .vocab = o.vocab,
             .page_bytes = 64,
-            .default_kv = compute::KvType::F32};
+            .default_kv = compute::KvType::F32,
+            .kv_format = "fake"};
   }
 
   Result<compute::SequenceId> open(compute::RopeVariant rope, compute::KvType kv) override {
@@ -149,11 +150,35 @@ class FakeBackend final : public compute::Backend {
     return const_cast<FakeBackend*>(this)->at(sequence).tokens;
   }
 
-  Result<void> save(compute::SequenceId, compute::TokenRange, compute::ByteSink&) override {
-    return Error{ErrorKind::NotImplemented, "the fake keeps nothing"};
+  Result<void> save(compute::SequenceId sequence,
+                    compute::TokenRange range,
+                    compute::ByteSink& sink) override {
+    expect_idle_on_thread();
+    const Sequence& s = at(sequence);
+    EXPECT_EQ(range.begin % compute::kPageTokens, 0);
+    EXPECT_EQ(range.end, range.begin + compute::kPageTokens) << "the engine saves page by page";
+    EXPECT_LE(range.end, static_cast<int>(s.tokens.size()));
+    const Page& page =
+        pages_[s.pages[static_cast<std::size_t>(range.begin / compute::kPageTokens)]];
+    PENSIEVE_TRY(sink.write(std::as_bytes(std::span(&range.begin, 1))));
+    PENSIEVE_TRY(sink.write(std::as_bytes(
+        std::span(s.tokens).subspan(static_cast<std::size_t>(range.begin), compute::kPageTokens))));
+    return sink.write(std::as_bytes(std::span(page.kv)));
   }
-  Result<void> restore(compute::SequenceId, compute::ByteSource&) override {
-    return Error{ErrorKind::NotImplemented, "the fake keeps nothing"};
+  Result<void> restore(compute::SequenceId sequence, compute::ByteSource& source) override {
+    expect_idle_on_thread();
+    Sequence& s = at(sequence);
+    int begin = 0;
+    std::array<TokenId, compute::kPageTokens> tokens{}, kv{};
+    PENSIEVE_TRY(source.read(std::as_writable_bytes(std::span(&begin, 1))));
+    EXPECT_EQ(begin, static_cast<int>(s.tokens.size()));
+    if (free_pages() < 1) return unavailable("no page left");
+    PENSIEVE_TRY(source.read(std::as_writable_bytes(std::span(tokens))));
+    PENSIEVE_TRY(source.read(std::as_writable_bytes(std::span(kv))));
+    s.pages.push_back(take_page());
+    pages_[s.pages.back()].kv = kv;
+    s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
+    return {};
   }
 
   void close(compute::SequenceId sequence) override {

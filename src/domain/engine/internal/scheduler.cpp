@@ -9,6 +9,7 @@
 #include <functional>
 #include <new>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "foundation/check.h"
@@ -33,6 +34,15 @@ constexpr int kChunkRows = 16;
 constexpr int kAloneFactor = 5;
 constexpr int kAloneMinimum = 64;
 
+// Reading pages back pays from here on, beyond what the arena holds.
+constexpr int kWorthRestoring = 2 * compute::kPageTokens;
+
+// Pages that are copied in or out between two steps: a copy takes milliseconds, and streams should
+// hardly notice.
+constexpr int kPagesBesideSteps = 1;
+constexpr int kPagesAlone = 8;
+constexpr std::chrono::milliseconds kSaveAgain{5};
+
 // Tokens that a constraint forces at once. They are computed like a chunk of prefill, in one step,
 // and streams beside them should hardly notice.
 constexpr int kForcedTokens = 32;
@@ -52,9 +62,13 @@ Scheduler::Scheduler(compute::Backend& backend,
       desk_(desk),
       counters_(counters),
       capabilities_(backend.capabilities()),
-      pool_(backend, options.idle_sequences) {}
+      pool_(backend, options.idle_sequences, options.tier) {}
 
 void Scheduler::run() {
+  if (options_.tier != nullptr) {
+    options_.tier->begin(
+        capabilities_.kv_format, capabilities_.page_bytes, [desk = &desk_] { desk->ring(); });
+  }
   bool more = false;
   for (;;) {
     const auto wait = entries_.empty() ? kSleep : kLookAgain;
@@ -75,17 +89,23 @@ void Scheduler::run() {
   for (const auto& entry : entries_)
     if (entry->job) finish(*entry, FinishReason::Cancelled);
   entries_.clear();
+  if (options_.tier != nullptr) {
+    save_what_is_left();
+    options_.tier->end();
+  }
 }
 
 bool Scheduler::iterate() {
   accept();
   end_cancelled_and_stuck();
   admit();
+  const bool restored = restore();
   plan();
   const bool stepped = run_step();
+  const bool offered = offer_pages(stepped);
   forget_finished();
   publish();
-  return stepped;
+  return stepped || restored || offered;
 }
 
 // ---- in
@@ -162,6 +182,17 @@ void Scheduler::admit() {
   }
 }
 
+// How many of the entry's tokens the tier may hold, the last one left out: it has to be computed.
+int Scheduler::stored_prefix(Entry& entry, int n_held) {
+  if (options_.tier == nullptr) return 0;
+  const std::size_t n_full = (entry.tokens.size() - 1) / compute::kPageTokens;
+  options_.tier->extend_keys(
+      entry.keys, std::span(entry.tokens).first(n_full * compute::kPageTokens), entry.job->rope);
+  return options_.tier->n_known(std::span(entry.keys).first(n_full),
+                                n_held / compute::kPageTokens) *
+         compute::kPageTokens;
+}
+
 // Whether another request is about to compute more of this one's prompt than is there already.
 bool Scheduler::waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix) {
   const auto still_leads = [&](const Entry& other) {
@@ -203,7 +234,12 @@ bool Scheduler::fits(const Entry& entry, const SequencePool::Prefix& prefix) con
 }
 
 // Gives the entry a sequence, or ends it. False when it has to wait.
-bool Scheduler::start(Entry& entry, const SequencePool::Prefix& prefix) {
+bool Scheduler::start(Entry& entry, const SequencePool::Prefix& in_arena) {
+  SequencePool::Prefix prefix = in_arena;
+  const int stored = stored_prefix(entry, prefix.n_tokens);
+  const bool restores = stored >= prefix.n_tokens + kWorthRestoring;
+  // Pages come back whole, behind whole pages.
+  if (restores) prefix.n_tokens -= prefix.n_tokens % compute::kPageTokens;
   auto sequence = pool_.acquire(prefix, entry.job->rope);
   if (!sequence) {
     if (sequence.error().kind == ErrorKind::Unavailable && n_running() > 0) return false;
@@ -213,13 +249,79 @@ bool Scheduler::start(Entry& entry, const SequencePool::Prefix& prefix) {
   entry.sequence = *sequence;
   entry.reserved_pages = pages_to_reserve(entry);
   entry.moved_us = now_us();
-  if (entry.started) return true;  // it was preempted and is back
+  const int length = pool_.length(entry.sequence);
+  if (restores && length % compute::kPageTokens == 0) {
+    entry.reader = options_.tier->read(
+        std::span(entry.keys).first(static_cast<std::size_t>(stored / compute::kPageTokens)),
+        length / compute::kPageTokens,
+        entry.tokens);
+  } else {
+    tell_started(entry);
+  }
+  return true;
+}
+
+void Scheduler::tell_started(Entry& entry) {
+  if (entry.started) return;  // it was preempted and is back
   entry.started = true;
   const int cached = pool_.length(entry.sequence);
   entry.job->prefilled_tokens = cached;
   counters_.cached_tokens += static_cast<std::uint64_t>(cached);
-  entry.job->events.push({.kind = TokenEvent::Kind::Started, .cached_tokens = cached});
+  entry.job->events.push({.kind = TokenEvent::Kind::Started,
+                          .cached_tokens = cached,
+                          .restored_tokens = entry.restored});
+}
+
+// ---- the tier
+
+bool Scheduler::restore() {
+  bool any = false;
+  const bool others = std::any_of(
+      entries_.begin(), entries_.end(), [&](const auto& entry) { return computes(*entry); });
+  for (const auto& entry : entries_) {
+    for (int n = 0; entry->reader && n < (others ? kPagesBesideSteps : kPagesAlone); ++n) {
+      if (!restore_page(*entry)) break;
+      any = true;
+    }
+  }
+  return any;
+}
+
+// Appends the next page that has come back. What cannot be had is computed.
+bool Scheduler::restore_page(Entry& entry) {
+  compute::ByteSource* bytes = nullptr;
+  const auto state = entry.reader->next(bytes);
+  if (state == PageReader::State::Wait) return false;
+  entry.moved_us = moved_us_ = now_us();
+  if (state == PageReader::State::Page && pool_.make_room(1)) {
+    const auto restored = backend_.restore(pool_.id(entry.sequence), *bytes);
+    if (restored) {
+      pool_.appended(entry.sequence, compute::kPageTokens);
+      entry.restored += compute::kPageTokens;
+      entry.job->prefilled_tokens = pool_.length(entry.sequence);
+      counters_.restored_tokens += compute::kPageTokens;
+      return true;
+    }
+    log_warning("a page of KV was not restored: " + restored.error().message);
+  }
+  entry.reader = nullptr;
+  tell_started(entry);
   return true;
+}
+
+bool Scheduler::offer_pages(bool stepped) {
+  return pool_.offer_pages(stepped ? kPagesBesideSteps : kPagesAlone) > 0;
+}
+
+// The last pages go to the tier before the arena does.
+void Scheduler::save_what_is_left() {
+  const std::uint64_t deadline = now_us() + options_.save_timeout_ms * 1000;
+  pool_.offer_pages(kPagesAlone);
+  if (pool_.all_offered()) return;
+  log_info("saving what was computed last");
+  while (!pool_.all_offered() && now_us() < deadline) {
+    if (pool_.offer_pages(kPagesAlone) == 0) std::this_thread::sleep_for(kSaveAgain);
+  }
 }
 
 // ---- the next step
@@ -237,7 +339,7 @@ void Scheduler::plan() {
   int rows = 0;
   int more = capabilities_.max_tokens - n_running();
   for (const auto& entry : entries_) {
-    if (!running(*entry) || entry->paused || !decodes(*entry)) continue;
+    if (!computes(*entry) || !decodes(*entry)) continue;
     const int forced = std::min(pending(*entry) - 1, more);
     more -= forced;
     plan_entry(*entry, 1 + forced);
@@ -311,7 +413,7 @@ int Scheduler::pages_planned() const {
 Scheduler::Entry* Scheduler::next_to_prefill() {
   Entry* first = nullptr;
   for (const auto& entry : entries_) {
-    if (!running(*entry) || entry->paused || decodes(*entry)) continue;
+    if (!computes(*entry) || decodes(*entry)) continue;
     if (entry->number > last_prefilled_) return entry.get();
     if (first == nullptr) first = entry.get();
   }
@@ -439,6 +541,7 @@ Scheduler::Entry* Scheduler::youngest_running() {
 
 // Takes the entry's pages. It keeps its tokens, waits for its turn and computes them again.
 void Scheduler::preempt(Entry& entry) {
+  entry.reader = nullptr;
   pool_.release(entry.sequence, /*keep=*/false);
   entry.sequence = SequenceHandle::None;
   entry.planned = 0;
@@ -449,6 +552,7 @@ void Scheduler::finish(Entry& entry, FinishReason reason, std::optional<Error> e
   const auto job = std::move(entry.job);
   entry.job = nullptr;
   entry.planned = 0;
+  entry.reader = nullptr;
   if (running(entry)) pool_.release(entry.sequence, reason != FinishReason::Failed);
   entry.sequence = SequenceHandle::None;
   publish();

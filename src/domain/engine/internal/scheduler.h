@@ -26,6 +26,7 @@ struct Counters {
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> prompt_tokens{0};
   std::atomic<std::uint64_t> cached_tokens{0};
+  std::atomic<std::uint64_t> restored_tokens{0};
   std::atomic<std::uint64_t> output_tokens{0};
 };
 
@@ -50,13 +51,16 @@ class Scheduler {
     std::unique_ptr<Constraint> constraint;
     std::vector<std::uint32_t> allowed;  // of the next token, if there is a constraint
     SequenceHandle sequence = SequenceHandle::None;
-    int reserved_pages = 0;      // what admission counted on, of its sequence as a whole
-    int planned = 0;             // tokens in the step that is being made
-    bool paused = false;         // its reader lags behind
-    bool started = false;        // Started was given out
-    std::uint64_t moved_us = 0;  // last time it got further
-    std::uint64_t leader = 0;    // request whose prefill it waits to share, until that request
-    int leader_tokens = 0;       // holds so many tokens
+    int reserved_pages = 0;              // what admission counted on, of its sequence as a whole
+    int planned = 0;                     // tokens in the step that is being made
+    bool paused = false;                 // its reader lags behind
+    bool started = false;                // Started was given out
+    std::uint64_t moved_us = 0;          // last time it got further
+    std::vector<PageKey> keys;           // of the tokens' full pages, if there is a tier
+    std::unique_ptr<PageReader> reader;  // while pages come back from the tier
+    int restored = 0;                    // tokens that have come
+    std::uint64_t leader = 0;  // request whose prefill it waits to share, until that request
+    int leader_tokens = 0;     // holds so many tokens
   };
 
   bool iterate();  // whether there may be more to do at once
@@ -68,6 +72,14 @@ class Scheduler {
   bool waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix);
   bool fits(const Entry& entry, const SequencePool::Prefix& prefix) const;
   bool start(Entry& entry, const SequencePool::Prefix& prefix);
+  int stored_prefix(Entry& entry, int n_held);
+  void tell_started(Entry& entry);
+
+  // What comes from the tier, and goes there. Whether anything did.
+  bool restore();
+  bool restore_page(Entry& entry);
+  bool offer_pages(bool stepped);
+  void save_what_is_left();
   int pages_to_reserve(const Entry& entry) const;
 
   // What the next step computes.
@@ -98,6 +110,9 @@ class Scheduler {
   void publish();
 
   bool running(const Entry& entry) const { return entry.sequence != SequenceHandle::None; }
+  bool computes(const Entry& entry) const {
+    return running(entry) && !entry.paused && !entry.reader;
+  }
   int pending(const Entry& entry) const;
   int n_running() const;
   std::uint64_t now_us() const { return options_.clock_us(); }

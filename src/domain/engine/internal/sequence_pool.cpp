@@ -17,11 +17,12 @@ int common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
       a.begin());
 }
 
-SequencePool::SequencePool(compute::Backend& backend, int max_idle)
+SequencePool::SequencePool(compute::Backend& backend, int max_idle, KvTier* tier)
     : backend_(backend),
       kv_(backend.capabilities().default_kv),
       n_pages_(backend.free_pages()),
-      max_idle_(max_idle) {}
+      max_idle_(max_idle),
+      tier_(tier) {}
 
 SequencePool::~SequencePool() {
   for (Slot& slot : slots_)
@@ -83,6 +84,9 @@ Result<SequenceHandle> SequencePool::acquire(const Prefix& prefix, compute::Rope
     if (last.state == State::Idle && backend_.truncate(last.id, prefix.n_tokens)) {
       drop_pages(last, pages_for(prefix.n_tokens));
       last.length = prefix.n_tokens;
+      const int n_full = last.length / compute::kPageTokens;
+      last.keys.resize(std::min(last.keys.size(), static_cast<std::size_t>(n_full)));
+      last.n_offered = std::min(last.n_offered, n_full);
       change_state(last, State::Active);
       return prefix.source;
     }
@@ -110,6 +114,9 @@ Result<SequenceHandle> SequencePool::fork(SequenceHandle source_handle, int n_to
   const int full = n_tokens / compute::kPageTokens;
   forked.pages.assign(source.pages.begin(), source.pages.begin() + full);
   forked.length = full * compute::kPageTokens;
+  forked.keys.assign(source.keys.begin(),
+                     source.keys.begin() + std::min<std::ptrdiff_t>(full, std::ssize(source.keys)));
+  forked.n_offered = std::min(full, source.n_offered);
   change_state(forked, State::Active);
   add_pages(forked, n_tokens - forked.length);
   source.credit = inflation_;  // it was of use
@@ -120,7 +127,8 @@ void SequencePool::release(SequenceHandle handle, bool keep) {
   Slot& finished = slot(handle);
   CHECK(finished.state == State::Active);
   if (!keep || finished.length == 0 || max_idle_ == 0 || drop_if_covered(finished)) {
-    if (finished.state == State::Active) close(finished);
+    if (keep) offer_rest(finished);
+    close(finished);
     return;
   }
   change_state(finished, State::Idle);
@@ -193,6 +201,8 @@ void SequencePool::close(Slot& slot) {
   drop_pages(slot, 0);
   change_state(slot, State::Unused);
   slot.length = 0;
+  slot.keys.clear();
+  slot.n_offered = 0;
 }
 
 int SequencePool::pages_held_alone(const Slot& slot) const {
@@ -230,8 +240,51 @@ bool SequencePool::evict_idle_except(SequenceHandle spared) {
   }
   if (least == nullptr) return false;
   inflation_ = std::max(inflation_, least_worth);
+  offer_rest(*least);
   close(*least);
   return true;
+}
+
+int SequencePool::offer_pages(int limit) {
+  int n_taken = 0;
+  for (Slot& slot : slots_) {
+    if (tier_ == nullptr || slot.state == State::Unused) continue;
+    while (slot.n_offered < slot.length / compute::kPageTokens) {
+      if (n_taken == limit) return n_taken;
+      const auto answer = offer_next(slot);
+      if (answer == KvTier::Answer::Later) return n_taken;
+      if (answer == KvTier::Answer::Taken) ++n_taken;
+    }
+  }
+  return n_taken;
+}
+
+// Offers the slot's first page that has not been, if there is one.
+KvTier::Answer SequencePool::offer_next(Slot& slot) {
+  const int begin = slot.n_offered * compute::kPageTokens, end = begin + compute::kPageTokens;
+  if (end > slot.length) return KvTier::Answer::Known;
+  const auto tokens = backend_.tokens(slot.id).first(static_cast<std::size_t>(end));
+  tier_->extend_keys(slot.keys, tokens, slot.rope);
+  const auto answer = tier_->offer(
+      slot.keys[static_cast<std::size_t>(slot.n_offered)], tokens, [&](compute::ByteSink& sink) {
+        return backend_.save(slot.id, {begin, end}, sink);
+      });
+  if (answer != KvTier::Answer::Later) ++slot.n_offered;
+  return answer;
+}
+
+// The last chance for pages that have not been offered; what the tier cannot take now is lost.
+void SequencePool::offer_rest(Slot& slot) {
+  if (tier_ == nullptr) return;
+  while (slot.n_offered < slot.length / compute::kPageTokens)
+    if (offer_next(slot) == KvTier::Answer::Later) return;
+}
+
+bool SequencePool::all_offered() const {
+  return std::all_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+    return tier_ == nullptr || slot.state == State::Unused ||
+           slot.n_offered == slot.length / compute::kPageTokens;
+  });
 }
 
 SequenceHandle SequencePool::take_slot() {

@@ -13,6 +13,7 @@
 #include "foundation/result.h"
 
 #include "domain/compute/backend.h"
+#include "domain/engine/kv_tier.h"
 
 namespace pensieve::engine {
 
@@ -27,8 +28,9 @@ enum class SequenceHandle : int { None = -1 };
 
 class SequencePool {
  public:
-  // REQUIRES: `backend` outlives the pool and holds no sequence yet.
-  SequencePool(compute::Backend& backend, int max_idle);
+  // REQUIRES: `backend` outlives the pool and holds no sequence yet. `tier`: is offered pages that
+  // are full, and outlives the pool; may be null.
+  SequencePool(compute::Backend& backend, int max_idle, KvTier* tier = nullptr);
   ~SequencePool();
   SequencePool(const SequencePool&) = delete;
   SequencePool& operator=(const SequencePool&) = delete;
@@ -68,6 +70,13 @@ class SequencePool {
   // Closes the idle sequence that is worth least. False when there is none.
   bool evict_idle();
 
+  // Offers full pages to the tier until it takes no more now, or `limit` were taken. Gives how many
+  // were.
+  int offer_pages(int limit);
+
+  // Whether every full page was offered, and none is to be offered again.
+  bool all_offered() const;
+
   compute::SequenceId id(SequenceHandle handle) const { return slot(handle).id; }
   int length(SequenceHandle handle) const { return slot(handle).length; }
   std::span<const TokenId> tokens(SequenceHandle handle) const;
@@ -81,8 +90,10 @@ class SequencePool {
     compute::RopeVariant rope = compute::RopeVariant::Short;
     compute::SequenceId id{};
     int length = 0;
-    std::uint64_t credit = 0;  // of an idle sequence, see evict_idle()
-    std::vector<int> pages;    // indices into refs_
+    std::uint64_t credit = 0;   // of an idle sequence, see evict_idle()
+    std::vector<int> pages;     // indices into refs_
+    std::vector<PageKey> keys;  // of full pages, as far as they were needed
+    int n_offered = 0;          // full pages that the tier has or does not want
   };
   struct PageRefs {
     int active = 0;
@@ -101,11 +112,14 @@ class SequencePool {
   bool drop_if_covered(Slot& slot);
   bool evict_idle_except(SequenceHandle spared);
   Result<SequenceHandle> fork(SequenceHandle source, int n_tokens);
+  KvTier::Answer offer_next(Slot& slot);
+  void offer_rest(Slot& slot);
 
   compute::Backend& backend_;
   const compute::KvType kv_;
   const int n_pages_;
   const int max_idle_;
+  KvTier* const tier_;
   std::vector<Slot> slots_;
   std::vector<PageRefs> refs_;
   std::vector<int> unused_refs_;
