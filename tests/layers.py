@@ -21,6 +21,7 @@ ARROWS = {
     "domain/chat": {"domain/api"},
     "domain/grammar": set(),
     "domain/engine": {"domain/compute", "domain/model"},
+    "domain/kv_store": {"domain/compute", "domain/engine"},
     "domain/claude": {"domain/chat", "domain/engine", "domain/grammar", "domain/tokenizer",
                       "domain/api", "domain/model", "domain/compute"},
     "application/http": set(),
