@@ -14,7 +14,7 @@ pytestmark = pytest.mark.alone
 
 WORDS = "list the files in src find all python files count to three what does this do hello".split()
 LONGEST = 12          # words; what a conversation may take of the KV arena
-IDLE_SEQUENCES = 16   # finished ones that are kept for their prefix
+IDLE_SEQUENCES = 48   # finished ones that are kept for their prefix
 # Without a sanitizer 1,100 requests were measured to add 44 KiB. The address sanitizer's allocator
 # gives every size class a region of its own, which fills slowly: 2.9 MiB after 500.
 ALLOWED_GROWTH_KIB = 4 * 1024 if b"__asan_init" in Path(BINARY).read_bytes() else 512

@@ -16,6 +16,9 @@ int verify_models(const Options& options);
 int remove_model(const Options& options);
 int import_model(const Options& options);
 int print_model_path(const Options& options);
+int list_memory(const Options& options);
+int print_memory_stats(const Options& options);
+int clear_memory(const Options& options);
 int launch_client(const Options& options);
 int print_version();
 

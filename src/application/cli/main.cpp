@@ -40,6 +40,12 @@ int run(const pensieve::cli::Options& options) {
       return pensieve::cli::import_model(options);
     case Command::ModelPath:
       return pensieve::cli::print_model_path(options);
+    case Command::MemoryList:
+      return pensieve::cli::list_memory(options);
+    case Command::MemoryStats:
+      return pensieve::cli::print_memory_stats(options);
+    case Command::MemoryClear:
+      return pensieve::cli::clear_memory(options);
     case Command::Claude:
       return pensieve::cli::launch_client(options);
     case Command::Version:

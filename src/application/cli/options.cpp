@@ -25,6 +25,7 @@ Examples:
   pensieve ask "show all files including hidden ones"
   pensieve trace --until=encode request.json
   pensieve model inspect ~/models/phi-3-mini-q4.gguf
+  pensieve memory list                     the computed prompts that are kept on the disk
 
 Environment:
   PENSIEVE_HOME   the home directory instead of ~/.pensieve-local-llm-server
@@ -48,6 +49,7 @@ Exit status:
 struct Words {
   std::string mode = "auto", kv = "auto", activations = "auto", weights = "auto", log_level,
               log_format = "text";
+  std::string kv_disk, kv_disk_daily;
   std::vector<std::string> prompt;
 };
 
@@ -82,6 +84,17 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
   app->add_option("--kv", words.kv, "KV cache type; auto: q8 where f16 costs over 64 KiB per token")
       ->type_name("auto|f32|f16|q8")
       ->check(one_of({"auto", "f32", "f16", "q8"}))
+      ->group("Model");
+  app->add_option("--kv-disk",
+                  words.kv_disk,
+                  "Disk for computed prompts, which so outlive the server: 8GiB, off\n"
+                  "(default: 16GiB, at most a quarter of what is free)")
+      ->type_name("SIZE|off")
+      ->group("Model");
+  app->add_option("--kv-disk-daily",
+                  words.kv_disk_daily,
+                  "The most that is written there in a day (default 32GiB)")
+      ->type_name("SIZE")
       ->group("Model");
   app->add_option("--kernel",
                   options.kernel,
@@ -344,6 +357,18 @@ void add_model_command(CLI::App& app, Options& options) {
   inspect->footer("\nExample:\n  pensieve model inspect tiny");
 }
 
+void add_memory_command(CLI::App& app, Options& options) {
+  CLI::App* memory =
+      app.add_subcommand("memory", "Look at the computed prompts on the disk, or remove them");
+  memory->require_subcommand(1);
+  const auto command = [&](const char* name, const char* what) {
+    memory->add_subcommand(name, what)->add_flag("--json", options.json, "JSON instead of text");
+  };
+  command("list", "What is remembered: for each conversation its model, length and last use");
+  command("stats", "What it takes, what was written, and how much computing it saved");
+  command("clear", "Remove all of it; a server that runs goes on with what is in its memory");
+}
+
 // How many of `arguments` from `begin` on are options of `app`, with their values.
 std::size_t count_own(const CLI::App& app,
                       const std::vector<std::string>& arguments,
@@ -425,6 +450,38 @@ Command model_command(const CLI::App& model) {
   return Command::ModelInspect;
 }
 
+Command memory_command(const CLI::App& memory) {
+  if (memory.got_subcommand("list")) return Command::MemoryList;
+  if (memory.got_subcommand("clear")) return Command::MemoryClear;
+  return Command::MemoryStats;
+}
+
+// "8GiB", "500MB", "1.5 GB", "off": bytes, units of 1,024 whatever they are called. Nothing for
+// anything else.
+std::optional<std::uint64_t> bytes_of(const std::string& text) {
+  if (text == "off" || text == "0") return 0;
+  std::size_t digits = 0;
+  double number = 0;
+  try {
+    number = std::stod(text, &digits);
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+  static const std::map<std::string, int> kUnits = {
+      {"", 0}, {"b", 0}, {"k", 10}, {"m", 20}, {"g", 30}, {"t", 40}};
+  std::string unit = lower_ascii(trimmed(std::string_view(text).substr(digits)));
+  for (const std::string_view ending : {"ib", "b"}) {
+    if (unit.size() > 1 && unit.ends_with(ending)) {
+      unit.resize(unit.size() - ending.size());
+      break;
+    }
+  }
+  const auto shift = kUnits.find(unit);
+  if (shift == kUnits.end() || !(number >= 0) || number > 1e6) return std::nullopt;
+  return static_cast<std::uint64_t>(number *
+                                    static_cast<double>(std::uint64_t{1} << shift->second));
+}
+
 ParsedCommandLine complaint(std::string sentence, const std::string& command = "pensieve") {
   std::replace(sentence.begin(), sentence.end(), '\n', ' ');
   return {.options = std::nullopt,
@@ -480,6 +537,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   add_ask(app, options, words);
   add_trace(app, options, words);
   add_model_command(app, options);
+  add_memory_command(app, options);
   app.add_subcommand("version", "Print the version and what this machine can run");
   app.require_subcommand(0, 1);
 
@@ -502,8 +560,22 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   if (app.got_subcommand("ask")) options.command = Command::Ask;
   if (app.got_subcommand("trace")) options.command = Command::Trace;
   if (app.got_subcommand("model")) options.command = model_command(*app.get_subcommand("model"));
+  if (app.got_subcommand("memory")) {
+    options.command = memory_command(*app.get_subcommand("memory"));
+  }
   if (app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
+  for (const auto& [name, text] : {std::pair{"--kv-disk", &words.kv_disk},
+                                   std::pair{"--kv-disk-daily", &words.kv_disk_daily}}) {
+    if (text->empty()) continue;
+    const auto bytes = bytes_of(*text);
+    if (!bytes) return complaint(std::string(name) + " " + *text + " is no size like 8GiB");
+    if (text == &words.kv_disk) {
+      options.kv_disk_bytes = *bytes;
+    } else {
+      options.kv_disk_daily_bytes = *bytes;
+    }
+  }
   if (options.command == Command::Serve && !options.allow_remote &&
       !http::is_loopback_host(options.host)) {
     return complaint("--host " + options.host +

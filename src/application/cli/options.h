@@ -25,6 +25,9 @@ enum class Command {
   ModelRemove,
   ModelImport,
   ModelPath,
+  MemoryList,
+  MemoryStats,
+  MemoryClear,
   Claude,
   Version,
 };
@@ -44,6 +47,10 @@ struct Options {
   int context = 0;    // tokens; 0: fitted to memory
   std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
   std::string kernel;                 // empty: the fastest this CPU has
+  // Computed prompts on the disk: bytes kept in all (nothing: by the disk's size; 0: none), and
+  // written a day.
+  std::optional<std::uint64_t> kv_disk_bytes;
+  std::uint64_t kv_disk_daily_bytes = std::uint64_t{32} << 30;
   compute::cpu::Activations activations = compute::cpu::Activations::Auto;
   model::PlainWeights plain_weights = model::PlainWeights::Auto;
   // Where answers come from instead of a model here: serve, ask, claude. Empty: nowhere else.
@@ -80,7 +87,7 @@ struct Options {
 
   // model inspect
   std::string inspect_path;
-  bool json = false;  // every `model` command
+  bool json = false;  // every `model` and `memory` command
 
   // model pull, verify, remove, import, path
   std::string reference;     // as store::parse_reference(); a path for import; empty: all, verify

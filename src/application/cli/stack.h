@@ -11,6 +11,7 @@
 
 #include "domain/claude/service.h"
 #include "domain/engine/engine.h"
+#include "domain/kv_store/kv_store.h"
 #include "domain/model/model_file.h"
 
 #include "application/cli/options.h"
@@ -51,6 +52,7 @@ struct Stack {
   compute::KvType kv = compute::KvType::Q8;
   Window window;
   claude::LoadedModel model;
+  std::unique_ptr<kv_store::KvStore> memory;  // none: computed prompts are not kept on the disk
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<claude::Service> service;
   // The service, where answers come from another server: then there is no model and no engine.
@@ -62,6 +64,11 @@ struct Stack {
 // InvalidRequest for kernels this CPU does not have, Unavailable for memory; of
 // proxy::Upstream::create().
 Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversations);
+
+// Where computed prompts are kept, and how many bytes of them where nobody said: 16 GiB, at most a
+// quarter of what is free.
+std::string memory_directory(const std::string& home);
+std::uint64_t default_kv_disk_bytes(const std::string& home);
 
 // The two lines that say that the embedded model answers because there is no other.
 std::string embedded_model_notice();
