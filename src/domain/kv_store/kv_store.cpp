@@ -30,6 +30,8 @@ constexpr std::chrono::seconds kPause{60};
 constexpr std::ptrdiff_t kWorthLooking = 8;
 constexpr std::chrono::seconds kRefresh{1};
 constexpr std::size_t kReadAhead = 3;  // pages
+constexpr std::chrono::seconds kBufferWait{10};
+constexpr std::chrono::milliseconds kBufferAgain{2};
 
 // A page's bytes in memory, of a size that is the same for all.
 struct Load {
@@ -268,6 +270,7 @@ class Store final : public KvStore {
   void wrote(const Result<void>& outcome);
   void read_pages();
   void fill(ToRead& job);
+  std::optional<Load> buffer_for(ToRead& job);
 
   const Options options_;
   Accountant& accountant_;
@@ -439,6 +442,17 @@ void Store::read_pages() {
   }
 }
 
+// Pages of other requests that wait to be taken may hold all buffers for a moment.
+std::optional<Load> Store::buffer_for(ToRead& job) {
+  const auto give_up = Clock::now() + kBufferWait;
+  while (Clock::now() < give_up) {
+    if (auto load = loads_->take(LoadPool::For::Reading)) return load;
+    std::unique_lock lock(job.mutex);
+    if (job.taken.wait_for(lock, kBufferAgain, [&] { return job.given_up; })) break;
+  }
+  return std::nullopt;
+}
+
 void Store::fill(ToRead& job) {
   std::uint64_t n_pages = 0;
   for (;;) {
@@ -447,7 +461,7 @@ void Store::fill(ToRead& job) {
       job.taken.wait(lock, [&] { return job.given_up || job.loads.size() < kReadAhead; });
       if (job.given_up) break;
     }
-    auto load = job.next < job.keys.size() ? loads_->take(LoadPool::For::Reading) : std::nullopt;
+    auto load = job.next < job.keys.size() ? buffer_for(job) : std::nullopt;
     if (!load) break;
     const auto tokens = std::span(job.tokens)
                             .first((job.next + 1) * static_cast<std::size_t>(compute::kPageTokens));

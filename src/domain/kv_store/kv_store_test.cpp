@@ -76,8 +76,12 @@ class Client {
  public:
   explicit Client(const Place& place,
                   const Budget& budget = kPlenty,
-                  std::string_view format = "format") {
-    store_ = KvStore::create({.directory = place.root(), .model = "Test", .budget = budget},
+                  std::string_view format = "format",
+                  std::size_t buffer_bytes = std::size_t{64} << 20) {
+    store_ = KvStore::create({.directory = place.root(),
+                              .model = "Test",
+                              .budget = budget,
+                              .buffer_bytes = buffer_bytes},
                              accountant_);
     store_->begin(format, kPageBytes, [this] {
       const std::lock_guard lock(mutex_);
@@ -144,6 +148,7 @@ class Client {
 
   int known(std::span<const TokenId> tokens) { return store_->n_known(keys(tokens), 0); }
   Usage usage() const { return store_->usage(); }
+  KvStore& store() { return *store_; }
   const Accountant& accountant() const { return accountant_; }
 
  private:
@@ -178,6 +183,33 @@ TEST(KvStore, WhatWasWrittenComesBackAlsoToAnotherProcess) {
   std::copy_n(tokens.begin(), 200, branch.begin());
   EXPECT_EQ(later.read(branch), 3) << "as far as the tokens agree, in whole pages";
   EXPECT_EQ(later.usage().pages, 10u);
+}
+
+TEST(KvStore, ManyReadersShareAFewBuffers) {
+  const Place place;
+  Client client(place, kPlenty, "format", 1);  // as few as there may be
+  std::vector<std::vector<TokenId>> histories;
+  for (unsigned i = 0; i < 6; ++i) histories.push_back(some_tokens(10 * 64, i));
+  for (const auto& history : histories) client.write_all(history);
+  struct Reading {
+    std::unique_ptr<PageReader> reader;
+    int n = 0;
+    bool over = false;
+  };
+  std::vector<Reading> readings;
+  for (const auto& history : histories)
+    readings.push_back({.reader = client.store().read(client.keys(history), 0, history)});
+  for (std::size_t left = readings.size(); left > 0;) {
+    left = 0;
+    for (Reading& reading : readings) {
+      compute::ByteSource* source = nullptr;
+      const auto state = reading.over ? PageReader::State::End : reading.reader->next(source);
+      reading.over = state == PageReader::State::End;
+      reading.n += state == PageReader::State::Page ? 1 : 0;
+      left += reading.over ? 0 : 1;
+    }
+  }
+  for (const Reading& reading : readings) EXPECT_EQ(reading.n, 10);
 }
 
 TEST(KvStore, NothingIsHeldWhenNothingIsOnItsWay) {
@@ -267,6 +299,24 @@ TEST_F(Damage, WhatAnEndedProcessLeftHalfWrittenIsSwept) {
   Client client(place_);
   EXPECT_FALSE(fs::exists(half));
   EXPECT_EQ(client.read(tokens_), 1);
+}
+
+// Made after docs/formats/kv-page.md by other means than ours.
+TEST(PageFolder, ReadsAFileThatTheDescriptionOfTheFormatGives) {
+  const Place place;
+  const PageKey format = digest_of(std::as_bytes(std::span("format")));
+  const PageKey key = digest_of(std::as_bytes(std::span("page")));
+  auto folder = PageFolder::open(place.root(), kPlenty, format, "Test", kPageBytes);
+  ASSERT_TRUE(folder);
+  for (const auto& entry : fs::directory_iterator(place.root()))
+    if (entry.is_directory())
+      fs::copy_file(PENSIEVE_SOURCE_DIR "/src/domain/kv_store/page_file_fuzz_corpus/whole.page",
+                    entry.path() / page_name(key, 64));
+  std::vector<std::byte> payload(kPageBytes);
+  const auto size = (*folder)->read(key, std::vector<TokenId>(64, 7), payload);
+  ASSERT_TRUE(size) << size.error().message;
+  ASSERT_EQ(*size, 100u);
+  for (std::size_t i = 0; i < 100; ++i) EXPECT_EQ(payload[i], static_cast<std::byte>(i));
 }
 
 // Keys that collide: the token ids decide.

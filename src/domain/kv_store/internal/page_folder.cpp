@@ -341,6 +341,11 @@ Result<std::size_t> PageFolder::read(const PageKey& key,
   };
   auto size = read_file();
   if (size) return size;
+  {
+    const std::lock_guard lock(index_);  // who merely looked does not wait for a page to be written
+    const Folder* own = find(own_);
+    if (own == nullptr || !own->pages.contains(page_key_digits(key))) return size;
+  }
   const std::lock_guard work(work_);
   Folder* own = find(own_);
   if (own == nullptr || !own->pages.contains(page_key_digits(key))) return size;
