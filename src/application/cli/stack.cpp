@@ -54,7 +54,7 @@ Result<void> reach_upstream(const Options& options, Stack& stack) {
 }
 
 // The tier of the KV cache on the disk, if there is to be one.
-Result<std::unique_ptr<kv_store::KvStore>> open_memory(const Options& options, Stack& stack) {
+Result<std::unique_ptr<kv_store::KvStore>> open_tier(const Options& options, Stack& stack) {
   if (options.command == Command::Trace || options.kv_disk_bytes == std::uint64_t{0})
     return std::unique_ptr<kv_store::KvStore>();
   PENSIEVE_TRY(const std::string home, home_directory());
@@ -176,8 +176,8 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
   if (has_two_rope_variants(weights.hyper)) {
     engine.original_context_length = weights.hyper.original_context_length;
   }
-  PENSIEVE_TRY(stack->memory, open_memory(options, *stack));
-  engine.tier = stack->memory.get();
+  PENSIEVE_TRY(stack->tier, open_tier(options, *stack));
+  engine.tier = stack->tier.get();
   PENSIEVE_TRY(
       stack->engine,
       engine::Engine::create(

@@ -52,7 +52,7 @@ struct Stack {
   compute::KvType kv = compute::KvType::Q8;
   Window window;
   claude::LoadedModel model;
-  std::unique_ptr<kv_store::KvStore> memory;  // none: computed prompts are not kept on the disk
+  std::unique_ptr<kv_store::KvStore> tier;  // none: computed prompts are not kept on the disk
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<claude::Service> service;
   // The service, where answers come from another server: then there is no model and no engine.
