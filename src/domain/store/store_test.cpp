@@ -191,6 +191,20 @@ TEST(Hub, PicksTheModelsFiles) {
   EXPECT_EQ(parse_listing(listing(ggufs), "b.gguf")->files[0].name, "b.gguf");
   EXPECT_EQ(parse_listing(listing(ggufs), "c.gguf").error().kind, ErrorKind::NotFound);
   EXPECT_TRUE(parse_listing(listing(large("a.gguf")), ""));
+
+  // The shards of one model come together, whichever is named.
+  const std::string shards = large("m-00001-of-00002.gguf") + "," + large("m-00002-of-00002.gguf");
+  EXPECT_EQ(parse_listing(listing(shards), "")->files.size(), 2u);
+  const std::string more =
+      shards + "," + large("m-00001-of-00003.gguf") + "," + large("other-q4.gguf");
+  EXPECT_EQ(parse_listing(listing(more), "").error().kind, ErrorKind::InvalidRequest);
+  const auto set = parse_listing(listing(more), "m-00002-of-00002.gguf");
+  ASSERT_TRUE(set);
+  ASSERT_EQ(set->files.size(), 2u);
+  EXPECT_EQ(set->files[0].name, "m-00001-of-00002.gguf");
+  EXPECT_EQ(set->files[1].name, "m-00002-of-00002.gguf");
+  EXPECT_EQ(parse_listing(listing(more), "m-00003-of-00003.gguf").error().kind,
+            ErrorKind::NotFound);
 }
 
 TEST(Hub, RefusesAnswersThatMakeNoSense) {

@@ -1,6 +1,7 @@
 #include "domain/store/internal/hub.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "foundation/json.h"
@@ -64,14 +65,30 @@ Result<HubFile> read_file_entry(const Json& entry, const std::string& name) {
   return file;
 }
 
+// What the shards of one GGUF model have in common: "m-00002-of-00003.gguf" is of "m-of-00003". The
+// name itself for any other file.
+std::string shard_set(const std::string& name) {
+  constexpr std::string_view kForm = "-00000-of-00000.gguf";
+  if (name.size() <= kForm.size()) return name;
+  const std::string_view ending = std::string_view(name).substr(name.size() - kForm.size());
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const bool fits =
+        kForm[i] == '0' ? ending[i] >= '0' && ending[i] <= '9' : ending[i] == kForm[i];
+    if (!fits) return name;
+  }
+  constexpr std::size_t kOf = 6, kOfBytes = 9;  // "-of-00003"
+  return name.substr(0, name.size() - kForm.size()) + std::string(ending.substr(kOf, kOfBytes));
+}
+
 std::vector<std::string> pick(const std::vector<std::string>& names, const std::string& file) {
   std::vector<std::string> picked;
   const auto take = [&](const auto& wanted) {
     std::copy_if(names.begin(), names.end(), std::back_inserter(picked), wanted);
   };
   if (!file.empty()) {
-    take([&](const std::string& name) { return name == file; });
-    return picked;
+    take([&](const std::string& name) { return shard_set(name) == shard_set(file); });
+    const bool there = std::find(picked.begin(), picked.end(), file) != picked.end();
+    return there ? picked : std::vector<std::string>();
   }
   if (std::any_of(names.begin(), names.end(), [](const std::string& name) {
         return name.ends_with(".safetensors");
@@ -108,10 +125,10 @@ Result<HubListing> parse_listing(std::string_view text, const std::string& file)
                  .message = file.empty() ? "the repository holds neither safetensors nor GGUF files"
                                          : "the repository has no file " + file};
   }
-  const auto ggufs = std::count_if(picked.begin(), picked.end(), [](const std::string& name) {
-    return name.ends_with(".gguf");
-  });
-  if (ggufs > 1) {
+  std::set<std::string> ggufs;
+  for (const std::string& name : picked)
+    if (name.ends_with(".gguf")) ggufs.insert(shard_set(name));
+  if (ggufs.size() > 1) {
     std::string list;
     for (const std::string& name : picked) list += " " + printable(name, 100);
     return Error{.kind = ErrorKind::InvalidRequest,
