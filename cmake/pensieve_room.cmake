@@ -1,13 +1,14 @@
 # pensieve_room(engine SOURCES a.cpp DEPENDS model compute LINK lib TESTS a_test.cpp BENCHES a_bench.cpp
-#               FUZZERS a_fuzz.cpp [LABELS unit] [PLAIN])
+#               FUZZERS a_fuzz.cpp [LABELS unit] [PLAIN] [OPTIMISED_TESTS])
 #
 # One room of the house: a static library pensieve_<name>, one test program <name>_test with every
 # TESTS file, one benchmark program <name>_bench, and a libFuzzer program for each FUZZERS file, with
 # its seed corpus in <x>_fuzz_corpus/ beside it. DEPENDS names rooms; LINK names outside libraries
 # that stay private to the room's .cpp files. PLAIN: a room that waits more than it computes. It is not
-# optimised in sanitizer builds and little in others, and compiles in half the time so.
+# optimised in sanitizer builds and little in others, and compiles in half the time so. Tests are not
+# optimised in sanitizer builds either, but for OPTIMISED_TESTS: they compute much, or count stack.
 function(pensieve_room NAME)
-  cmake_parse_arguments(ROOM "PLAIN" "" "SOURCES;DEPENDS;LINK;TESTS;TEST_LINK;BENCHES;FUZZERS;LABELS" ${ARGN})
+  cmake_parse_arguments(ROOM "PLAIN;OPTIMISED_TESTS" "" "SOURCES;DEPENDS;LINK;TESTS;TEST_LINK;BENCHES;FUZZERS;LABELS" ${ARGN})
   add_library(pensieve_${NAME} STATIC ${ROOM_SOURCES})
   target_include_directories(pensieve_${NAME} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(pensieve_${NAME} PRIVATE pensieve::strict ${ROOM_LINK})
@@ -24,7 +25,7 @@ function(pensieve_room NAME)
 
   if(PENSIEVE_TESTS AND ROOM_TESTS)
     add_executable(${NAME}_test ${ROOM_TESTS})
-    if(ROOM_PLAIN AND CMAKE_BUILD_TYPE STREQUAL "Dev")
+    if(CMAKE_BUILD_TYPE STREQUAL "Dev" AND NOT ROOM_OPTIMISED_TESTS)
       target_compile_options(${NAME}_test PRIVATE -O0)
     endif()
     target_link_libraries(${NAME}_test PRIVATE pensieve_${NAME} pensieve::strict ${ROOM_LINK} ${ROOM_TEST_LINK}
