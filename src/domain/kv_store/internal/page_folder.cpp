@@ -120,7 +120,7 @@ Result<void> PageFolder::scan(bool sweep) {
   return {};
 }
 
-PageFolder::Folder* PageFolder::find(const std::string& name) {
+PageFolder::Folder* PageFolder::find(const std::string& name) const {
   const auto found = std::find_if(
       folders_.begin(), folders_.end(), [&](const auto& one) { return one->name == name; });
   return found == folders_.end() ? nullptr : found->get();
@@ -179,8 +179,7 @@ Usage PageFolder::usage() const {
   Usage usage = read_ledger(root_).usage();
   const std::lock_guard lock(index_);
   usage.bytes = total_bytes();
-  for (const auto& folder : folders_)
-    if (folder->name == own_) usage.pages = folder->pages.size();
+  if (const Folder* own = find(own_)) usage.pages = own->pages.size();
   return usage;
 }
 
@@ -190,7 +189,13 @@ Result<void> PageFolder::write(const PageKey& key,
   const std::lock_guard work(work_);
   const Lock lock(root_);
   PENSIEVE_TRY(scan(false));
-  const std::string name = page_name(key, static_cast<int>(tokens.size()));
+  Folder* own = find(own_);
+  if (own == nullptr) {
+    return Error{.kind = ErrorKind::NotFound,
+                 .message = root_.path_of(own_) + " was removed while it was in use"};
+  }
+  // Another process may have been first; then there is nothing to make room for or to count.
+  if (own->pages.contains(page_key_digits(key))) return {};
   const std::uint64_t bytes = kHeadBytes + tokens.size_bytes() + payload.size();
   Ledger ledger = read_ledger(root_);
   ledger.begin_day(now_ns() / 1'000'000'000);
@@ -199,7 +204,7 @@ Result<void> PageFolder::write(const PageKey& key,
                  .message = "the day's budget for writing KV pages is spent"};
   }
   PENSIEVE_TRY(make_room(bytes));
-  PENSIEVE_TRY(put(name, key, tokens, payload));
+  PENSIEVE_TRY(put(*own, key, tokens, payload));
   ledger.bytes_today += bytes;
   ledger.bytes_written += bytes;
   ledger.tokens_restored += std::exchange(tokens_restored_, 0);
@@ -207,18 +212,11 @@ Result<void> PageFolder::write(const PageKey& key,
   return {};
 }
 
-Result<void> PageFolder::put(const std::string& name,
+Result<void> PageFolder::put(Folder& folder,
                              const PageKey& key,
                              std::span<const TokenId> tokens,
                              std::span<const std::byte> payload) {
-  Folder* own = find(own_);
-  if (own == nullptr) {
-    return Error{.kind = ErrorKind::NotFound,
-                 .message = root_.path_of(own_) + " was removed while it was in use"};
-  }
-  Folder& folder = *own;
-  const std::string digits = page_key_digits(key);
-  if (folder.pages.contains(digits)) return {};
+  const std::string name = page_name(key, static_cast<int>(tokens.size()));
   const std::string temporary = name + std::string(kTemporary);
   folder.directory.remove(temporary);
   const auto write_file = [&]() -> Result<void> {
@@ -244,7 +242,7 @@ Result<void> PageFolder::put(const std::string& name,
     return written;
   }
   const std::lock_guard lock(index_);
-  folder.pages.emplace(digits,
+  folder.pages.emplace(page_key_digits(key),
                        Page{.name = name,
                             .n_tokens = static_cast<int>(tokens.size()),
                             .bytes = kHeadBytes + tokens.size_bytes() + payload.size(),

@@ -75,8 +75,8 @@ class PageFolder {
   Result<void> make_room(std::uint64_t bytes);
   bool evict_oldest();
   void remove(Folder& folder, const std::string& key);
-  Folder* find(const std::string& name);
-  Result<void> put(const std::string& name,
+  Folder* find(const std::string& name) const;
+  Result<void> put(Folder& folder,
                    const PageKey& key,
                    std::span<const TokenId> tokens,
                    std::span<const std::byte> payload);
