@@ -25,6 +25,17 @@ int complain(const Error& error) {
   return exit_status(error);
 }
 
+int finish(const Result<int>& status) {
+  if (!status) return complain(status.error());
+  // Whoever closes a pipe early has read enough; a full disk is another matter.
+  if (std::fflush(stdout) != 0 && errno != EPIPE) {
+    return complain({.kind = ErrorKind::Internal,
+                     .message = "standard output cannot be written: " +
+                                std::generic_category().message(errno)});
+  }
+  return *status;
+}
+
 Result<std::string> read_input(const std::string& path, std::size_t limit_bytes) {
   std::FILE* file = path == "-" ? stdin : std::fopen(path.c_str(), "rbe");
   if (file == nullptr) {

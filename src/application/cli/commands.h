@@ -26,6 +26,10 @@ int print_version();
 // that of the signal.
 int complain(const Error& error);
 
+// The exit status of a command that has printed its answer: `status`, or what complain() gives for
+// its error or for standard output that could not be written.
+int finish(const Result<int>& status);
+
 // The file's bytes, or standard input for "-". Errors: NotFound, TooLarge beyond `limit_bytes`.
 Result<std::string> read_input(const std::string& path, std::size_t limit_bytes);
 

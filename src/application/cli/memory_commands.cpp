@@ -35,14 +35,11 @@ void print(const Json& json) {
   std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
-}  // namespace
-
-int list_memory(const Options& options) {
-  const auto memory = memory_here();
-  if (!memory) return complain(memory.error());
+Result<int> list_all(const Options& options) {
+  PENSIEVE_TRY(const auto memory, memory_here());
   if (options.json) {
     Json list = Json::array();
-    for (const auto& one : memory->histories) {
+    for (const auto& one : memory.histories) {
       list.push_back({{"model", one.model},
                       {"tokens", one.n_tokens},
                       {"bytes", one.bytes},
@@ -51,12 +48,12 @@ int list_memory(const Options& options) {
     print(list);
     return kExitDone;
   }
-  if (memory->histories.empty()) {
+  if (memory.histories.empty()) {
     std::printf("Nothing is remembered yet: prompts are kept once they were computed.\n");
     return kExitDone;
   }
   std::printf("%-16s  %10s  %10s  %s\n", "LAST USED", "TOKENS", "ON DISK", "MODEL");
-  for (const auto& one : memory->histories) {
+  for (const auto& one : memory.histories) {
     std::printf("%-16s  %10s  %10s  %s\n",
                 time_text(one.used_s).c_str(),
                 grouped(static_cast<std::uint64_t>(one.n_tokens)).c_str(),
@@ -69,10 +66,9 @@ int list_memory(const Options& options) {
   return kExitDone;
 }
 
-int print_memory_stats(const Options& options) {
-  const auto memory = memory_here();
-  if (!memory) return complain(memory.error());
-  const auto& usage = memory->usage;
+Result<int> print_stats(const Options& options) {
+  PENSIEVE_TRY(const auto memory, memory_here());
+  const auto& usage = memory.usage;
   if (options.json) {
     print(Json{{"pages", usage.pages},
                {"bytes", usage.bytes},
@@ -92,18 +88,29 @@ int print_memory_stats(const Options& options) {
   return kExitDone;
 }
 
-int clear_memory(const Options& options) {
-  const auto home = home_directory();
-  if (!home) return complain(home.error());
-  auto freed = kv_store::clear(memory_directory(*home));
+Result<int> clear_all(const Options& options) {
+  PENSIEVE_TRY(const std::string home, home_directory());
+  auto freed = kv_store::clear(memory_directory(home));
   if (!freed && freed.error().kind == ErrorKind::NotFound) freed = std::uint64_t{0};
-  if (!freed) return complain(freed.error());
+  if (!freed) return std::move(freed).error();
   if (options.json) {
     print(Json{{"bytes", *freed}});
   } else {
     std::printf("%s are free again\n", human_bytes(*freed).c_str());
   }
   return kExitDone;
+}
+
+}  // namespace
+
+int list_memory(const Options& options) {
+  return finish(list_all(options));
+}
+int print_memory_stats(const Options& options) {
+  return finish(print_stats(options));
+}
+int clear_memory(const Options& options) {
+  return finish(clear_all(options));
 }
 
 }  // namespace pensieve::cli

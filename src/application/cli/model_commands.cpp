@@ -133,17 +133,6 @@ Result<store::Store> open_store() {
   return store::Store(std::move(home));
 }
 
-int finish(const Result<int>& status) {
-  if (!status) return complain(status.error());
-  // Whoever closes a pipe early has read enough; a full disk is another matter.
-  if (std::fflush(stdout) != 0 && errno != EPIPE) {
-    return complain({.kind = ErrorKind::Internal,
-                     .message = "standard output cannot be written: " +
-                                std::generic_category().message(errno)});
-  }
-  return *status;
-}
-
 Result<int> pull_one(const Options& options) {
   PENSIEVE_TRY(const store::Store store, open_store());
   const std::string text =
