@@ -116,9 +116,10 @@ class Client {
   }
   void write_all(std::span<const TokenId> tokens) {
     EXPECT_EQ(write(tokens), 0);
-    const auto all = keys(tokens);
-    while (store_->n_known(all, 0) < static_cast<int>(all.size()))
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    // One at a time: of many that are missing the store says that it may have them, and looks.
+    for (const PageKey& key : keys(tokens))
+      while (store_->n_known({&key, 1}, 0) == 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   // The pages of `tokens` that come back, as long as they are right.
