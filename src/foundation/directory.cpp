@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 
 namespace pensieve {
@@ -52,17 +53,18 @@ std::optional<FileStatus> Directory::status(const std::string& name) const {
 
 Result<std::vector<std::string>> Directory::names() const {
   const int again = openat(handle_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* stream = again < 0 ? nullptr : fdopendir(again);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(again < 0 ? nullptr : fdopendir(again),
+                                                   &closedir);
   if (stream == nullptr) {
     if (again >= 0) close(again);
     return system_error(path_, "cannot be read");
   }
   std::vector<std::string> names;
-  while (const dirent* entry = readdir(stream)) {  // NOLINT(concurrency-mt-unsafe): own stream
+  while (const dirent* entry =
+             readdir(stream.get())) {  // NOLINT(concurrency-mt-unsafe): own stream
     const std::string name = entry->d_name;
     if (name != "." && name != "..") names.push_back(name);
   }
-  closedir(stream);
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <system_error>
 
@@ -18,7 +19,11 @@
 namespace pensieve::cli {
 
 int complain(const Error& error) {
-  std::fprintf(stderr, "pensieve: %s\n", printable(error.message, 2000).c_str());
+  try {
+    std::fprintf(stderr, "pensieve: %s\n", printable(error.message, 2000).c_str());
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+  }
   if (error.kind == ErrorKind::Cancelled) {
     if (const int signal = wait_for_signal(0); signal != 0) return kExitSignal + signal;
   }

@@ -22,6 +22,9 @@ int clear_memory(const Options& options);
 int launch_client(const Options& options);
 int print_version();
 
+// Said where there is no memory to say more.
+inline constexpr const char* kOutOfMemory = "pensieve: out of memory\n";
+
 // Prints "pensieve: sentence" to standard error; gives the exit status that fits: for Cancelled,
 // that of the signal.
 int complain(const Error& error);

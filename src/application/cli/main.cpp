@@ -1,6 +1,7 @@
 // The program: reads the command line, calls the command it names.
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,10 @@ int main(int argc, char** argv) try {
     return parsed.status;
   }
   return run(*parsed.options);
-} catch (const std::exception& error) {  // in practice bad_alloc: rooms return their errors
+} catch (const std::bad_alloc&) {  // rooms return their other errors
+  std::fputs(pensieve::cli::kOutOfMemory, stderr);
+  return pensieve::cli::kExitFailed;
+} catch (const std::exception& error) {
   std::fprintf(stderr, "pensieve: %s\n", error.what());
   return pensieve::cli::kExitFailed;
 }

@@ -68,17 +68,27 @@ Result<std::unique_ptr<kv_store::KvStore>> open_tier(const Options& options, Sta
       stack.accountant);
 }
 
+Result<std::unique_ptr<model::ModelFile>> open_file(const std::string& path,
+                                                    const model::OpenOptions& options,
+                                                    Accountant& accountant) {
+  if (path == "tiny")
+    return model::ModelFile::from_memory(embedded_model(), "Pensieve Tiny", accountant);
+  return model::ModelFile::open(path, accountant, options);
+}
+
 Result<OpenedModel> open_with(const std::string& path,
                               const model::OpenOptions& options,
                               Accountant& accountant) {
-  OpenedModel opened;
-  if (path == "tiny") {
-    PENSIEVE_TRY(opened.file,
-                 model::ModelFile::from_memory(embedded_model(), "Pensieve Tiny", accountant));
-    opened.embedded = true;
-  } else {
-    PENSIEVE_TRY(opened.file, model::ModelFile::open(path, accountant, options));
+  auto file = open_file(path, options, accountant);
+  if (!file) {
+    Error error = std::move(file).error();
+    // A model that cannot be loaded is one, whether it is the file or the memory that lacks.
+    if (error.kind == ErrorKind::Unavailable) error.kind = ErrorKind::BadFile;
+    return error;
   }
+  OpenedModel opened;
+  opened.file = *std::move(file);
+  opened.embedded = path == "tiny";
   return opened;
 }
 

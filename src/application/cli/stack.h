@@ -31,8 +31,8 @@ struct OpenedModel {
   bool by_default = false;  // nobody asked for the embedded one: there was no other
 };
 
-// The file `path` names, as it is; "tiny" is the embedded model. Errors: NotFound, BadFile,
-// Unavailable.
+// The file `path` names, as it is; "tiny" is the embedded model. Errors: NotFound, BadFile (also
+// where memory for it lacks).
 Result<OpenedModel> open_model(const std::string& path, Accountant& accountant);
 
 // The model of --model, or what `options.mode` finds in the home directory, with its plain matrices

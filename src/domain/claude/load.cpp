@@ -1,6 +1,7 @@
 // One opened model file -> tokenizer and chat format that fit it and each other. What a vocabulary
 // claims is checked by tokenizer/; here: that it is a kind we speak, that its ids are rows of the
 // model, and that it has the control tokens the chat format writes.
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -124,7 +125,7 @@ Result<void> check_control_tokens(const chat::ChatFormat& format,
 
 }  // namespace
 
-Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file) {
+Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file) try {
   LoadedModel loaded;
   PENSIEVE_TRY(loaded.tokenizer, make_tokenizer(file->tokenizer()));
   const int rows = file->weights().hyper.vocab;
@@ -138,6 +139,9 @@ Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file) {
   PENSIEVE_TRY(check_control_tokens(*loaded.format, *loaded.tokenizer));
   loaded.file = std::move(file);
   return loaded;
+} catch (const std::bad_alloc&) {
+  return Error{.kind = ErrorKind::Unavailable,
+               .message = "out of memory"};  // kept without the heap
 }
 
 }  // namespace pensieve::claude

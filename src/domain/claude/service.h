@@ -27,7 +27,8 @@ struct LoadedModel {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::unique_ptr<chat::ChatFormat> format;
 };
-// Puts tokenizer and chat format together for an opened file. Errors: BadFile.
+// Puts tokenizer and chat format together for an opened file. Errors: BadFile; Unavailable
+// where the system has no memory.
 Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file);
 
 // What a request without a temperature gets: 0, greedy, the same answer every time. The API's own

@@ -1,6 +1,7 @@
 #include "domain/model/model_file.h"
 
 #include <filesystem>
+#include <new>
 #include <utility>
 
 #include "domain/model/internal/bad_file.h"
@@ -176,25 +177,34 @@ Result<std::unique_ptr<ModelFile>> named(Result<std::unique_ptr<OpenedModel>> op
   return error;
 }
 
+// Short enough to be kept without the heap.
+Error no_memory() {
+  return {.kind = ErrorKind::Unavailable, .message = "out of memory"};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelFile>> ModelFile::open(const std::string& path,
                                                    Accountant& accountant,
-                                                   const OpenOptions& options) {
+                                                   const OpenOptions& options) try {
   std::error_code ignored;
   const bool directory = std::filesystem::is_directory(path, ignored);
   auto model = directory ? open_directory(path) : open_file(path);
   if (model) PENSIEVE_TRY(settle_memory(**model, options, accountant));
   return named(std::move(model), path);
+} catch (const std::bad_alloc&) {
+  return no_memory();
 }
 
 Result<std::unique_ptr<ModelFile>> ModelFile::from_memory(std::span<const std::byte> bytes,
                                                           const std::string& name,
-                                                          Accountant& accountant) {
+                                                          Accountant& accountant) try {
   PENSIEVE_TRY(auto reservation, accountant.reserve(MemoryUse::Weights, bytes.size()));
   auto model = read_gguf_model({{.name = name, .bytes = bytes}}, name);
   if (model) (*model)->reservation_ = std::move(reservation);
   return named(std::move(model), name);
+} catch (const std::bad_alloc&) {
+  return no_memory();
 }
 
 }  // namespace pensieve::model

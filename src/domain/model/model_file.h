@@ -68,7 +68,7 @@ class ModelFile {
   // weights() views is reserved with the accountant as Weights: the whole files, or, where plain
   // matrices were quantised, those and what of the files is still in use. Errors: NotFound, BadFile
   // with one sentence that names key or tensor and byte offset; Unavailable when the accountant
-  // refuses.
+  // or the system refuses memory.
   static Result<std::unique_ptr<ModelFile>> open(const std::string& path,
                                                  Accountant& accountant,
                                                  const OpenOptions& options = {});

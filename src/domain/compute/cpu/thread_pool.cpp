@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <fstream>
 #include <set>
 #include <string>
@@ -17,6 +18,7 @@
 #endif
 
 #include "foundation/check.h"
+#include "foundation/log.h"
 
 namespace pensieve::compute::cpu {
 namespace {
@@ -35,10 +37,17 @@ void pause_briefly() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads) {
+// Delegates, so that the destructor ends the threads should something throw behind them.
+ThreadPool::ThreadPool(int n_threads) : ThreadPool() {
   CHECK(n_threads >= 1);
   threads_.reserve(static_cast<std::size_t>(n_threads - 1));
-  for (int i = 1; i < n_threads; ++i) threads_.emplace_back([this, i] { worker(i); });
+  try {
+    for (; n_threads_ < n_threads; ++n_threads_)
+      threads_.emplace_back([this, i = n_threads_] { worker(i); });
+  } catch (const std::exception&) {  // no memory, or as many threads as there may be
+    log_warning("the system gave only " + std::to_string(n_threads_) + " of " +
+                std::to_string(n_threads) + " compute threads");
+  }
 }
 
 ThreadPool::~ThreadPool() {

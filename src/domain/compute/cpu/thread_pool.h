@@ -14,7 +14,8 @@ namespace pensieve::compute::cpu {
 
 class ThreadPool {
  public:
-  // `n_threads` >= 1 counts the calling thread; n_threads - 1 are started.
+  // `n_threads` >= 1 counts the calling thread; n_threads - 1 are started, or as many as the system
+  // gives.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -35,12 +36,13 @@ class ThreadPool {
   }
 
  private:
+  ThreadPool() = default;
   using Call = void (*)(void* context, int item, int thread);
   void run_erased(int n_items, Call call, void* context);
   void work_on(int thread);
   void worker(int thread);
 
-  const int n_threads_;
+  int n_threads_ = 1;
   Call call_ = nullptr;
   void* context_ = nullptr;
   int n_items_ = 0;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "domain/model/internal/bad_file.h"
@@ -131,18 +132,18 @@ std::vector<std::string> Directory::names_ending_in(std::string_view suffix,
                                                     std::size_t limit) const {
   std::vector<std::string> names;
   const int fd = ::openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* const directory = fd < 0 ? nullptr : ::fdopendir(fd);
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(fd < 0 ? nullptr : ::fdopendir(fd),
+                                                      &::closedir);
   if (directory == nullptr) {
     if (fd >= 0) ::close(fd);
     return names;
   }
-  while (const dirent* entry = ::readdir(directory)) {
+  while (const dirent* entry = ::readdir(directory.get())) {
     const std::string_view name = entry->d_name;
     if (name.ends_with(suffix) && !name.starts_with('.') && names.size() < limit) {
       names.emplace_back(name);
     }
   }
-  ::closedir(directory);
   std::sort(names.begin(), names.end());
   return names;
 }
