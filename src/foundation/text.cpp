@@ -141,10 +141,10 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
 }
 
-std::string hex(std::span<const unsigned char> bytes) {
+std::string hex(std::span<const std::byte> bytes) {
   std::string text;
   text.reserve(bytes.size() * 2);
-  for (const unsigned char byte : bytes) append_hex(text, byte);
+  for (const std::byte byte : bytes) append_hex(text, std::to_integer<unsigned char>(byte));
   return text;
 }
 

@@ -41,7 +41,10 @@ constexpr int hex_value(char c) {
 }
 
 // Two lower-case digits a byte.
-std::string hex(std::span<const unsigned char> bytes);
+std::string hex(std::span<const std::byte> bytes);
+inline std::string hex(std::span<const unsigned char> bytes) {
+  return hex(std::as_bytes(bytes));
+}
 
 // %41 becomes A (RFC 3986, 2.1); a broken escape stays as it is. The bytes need not be UTF-8.
 std::string percent_decoded(std::string_view text);

@@ -115,14 +115,15 @@ def test_a_page_that_was_changed_is_not_used(start, tmp_path):
 def test_the_budget_holds_and_nobody_else_can_read(start, tmp_path):
     home = tmp_path / "home"
     os.umask(0)
-    budget = 8 << 20
-    server = start("--kv-disk", "8MiB", home=home)
-    for n in range(12):
+    budget = 4 << 20
+    server = start("--kv-disk", "4MiB", home=home)
+    for n in range(5):
         server.post(ask(system="%d %s" % (n, SYSTEM)))
         size = sum(p.stat().st_size for p in (home / "kv").rglob("*") if p.is_file())
         assert size <= budget
     server.stop()
     os.umask(0o022)
+    assert json.loads(run(home, "memory", "stats", "--json").stdout)["bytes_written"] > 2 * budget, "nothing had to go"
     assert pages(home)
     for path in (home / "kv").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "foundation/log.h"
+#include "foundation/message_digest.h"
 
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
@@ -59,6 +60,7 @@ int run(const pensieve::cli::Options& options) {
 
 int main(int argc, char** argv) try {
   pensieve::cli::install_signal_handlers();
+  pensieve::MessageDigest::prepare();
   const auto parsed = pensieve::cli::parse_command_line(
       std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
   if (!parsed.options) {

@@ -1,13 +1,12 @@
 #include "domain/kv_store/internal/page_file.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
 
 #include "foundation/check.h"
+#include "foundation/message_digest.h"
 #include "foundation/text.h"
 
 namespace pensieve::kv_store {
@@ -37,43 +36,19 @@ Head as_head(std::span<const std::byte> bytes) {
   return head;
 }
 
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    CHECK(context_ != nullptr && EVP_DigestInit_ex(context_, EVP_sha256(), nullptr) == 1);
-  }
-  ~Sha256() { EVP_MD_CTX_free(context_); }
-  Sha256(const Sha256&) = delete;
-  Sha256& operator=(const Sha256&) = delete;
-  void update(std::span<const std::byte> bytes) {
-    CHECK(EVP_DigestUpdate(context_, bytes.data(), bytes.size()) == 1);
-  }
-  PageKey finish() {
-    PageKey key;
-    unsigned size = 0;
-    CHECK(EVP_DigestFinal_ex(context_, reinterpret_cast<unsigned char*>(key.bytes.data()), &size) ==
-          1);
-    CHECK(size == key.bytes.size());
-    return key;
-  }
-
- private:
-  EVP_MD_CTX* const context_;
-};
-
 PageKey head_digest(const Head& head, std::span<const TokenId> tokens) {
-  Sha256 digest;
+  MessageDigest digest;
   digest.update(std::as_bytes(std::span(&head, 1)).first(offsetof(Head, head_digest)));
   digest.update(std::as_bytes(tokens));
-  return digest.finish();
+  return {.bytes = digest.finish()};
 }
 
 }  // namespace
 
 PageKey digest_of(std::span<const std::byte> bytes) {
-  Sha256 digest;
+  MessageDigest digest;
   digest.update(bytes);
-  return digest.finish();
+  return {.bytes = digest.finish()};
 }
 
 std::string encode_head(const PageHead& head, std::span<const TokenId> tokens) {
@@ -115,8 +90,7 @@ bool head_fits(std::span<const std::byte> bytes, std::span<const TokenId> tokens
 }
 
 std::string page_key_digits(const PageKey& key) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(key.bytes.data());
-  return hex({bytes, kNameDigits / 2});
+  return hex(std::span(key.bytes).first(kNameDigits / 2));
 }
 
 std::string page_name(const PageKey& key, int n_tokens) {

@@ -34,8 +34,7 @@ std::int64_t now_ns() {
 }
 
 std::string folder_name(const PageKey& format) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(format.bytes.data());
-  return hex({bytes, kFolderDigits / 2});
+  return hex(std::span(format.bytes).first(kFolderDigits / 2));
 }
 
 // The bytes are on the disk and shall not stay in the page cache, where the weights need the room.

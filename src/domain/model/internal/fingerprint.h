@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "foundation/message_digest.h"
 
 #include "domain/compute/weights.h"
 
@@ -16,9 +17,6 @@ namespace pensieve::model {
 class Fingerprint {
  public:
   Fingerprint();
-  ~Fingerprint();
-  Fingerprint(const Fingerprint&) = delete;
-  Fingerprint& operator=(const Fingerprint&) = delete;
 
   void add(std::string_view name, std::span<const std::byte> bytes);
   void add(std::string_view name, std::uint64_t number);
@@ -28,9 +26,7 @@ class Fingerprint {
   std::string hex();  // 64 digits; call once, last
 
  private:
-  void update(std::span<const std::byte> bytes);
-  struct State;
-  std::unique_ptr<State> state_;
+  MessageDigest digest_;
 };
 
 }  // namespace pensieve::model

@@ -4,10 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+
+#include "foundation/message_digest.h"
 
 namespace pensieve::store {
 
@@ -15,9 +16,6 @@ class Digest {
  public:
   // `blob_bytes`: the content's length if the blob's name is wanted too; git hashes it first.
   explicit Digest(std::optional<std::uint64_t> blob_bytes = std::nullopt);
-  ~Digest();
-  Digest(Digest&&) noexcept;
-  Digest& operator=(Digest&&) noexcept;
 
   void update(std::span<const std::byte> bytes);
 
@@ -29,8 +27,8 @@ class Digest {
   Value finish();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  MessageDigest sha256_;
+  std::optional<MessageDigest> git_blob_;
 };
 
 }  // namespace pensieve::store
