@@ -96,6 +96,7 @@ Result<std::unique_ptr<PageFolder>> PageFolder::open(const std::string& root,
 Result<void> PageFolder::scan(bool sweep) {
   PENSIEVE_TRY(const auto names, root_.names());
   for (const std::string& name : names) {
+    if (sweep && name.ends_with(kTemporary)) root_.remove(name);
     const auto status = root_.status(name);
     if (!status || !status->directory || name.size() != kFolderDigits) continue;
     Folder* folder = find(name);
