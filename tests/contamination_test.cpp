@@ -24,6 +24,8 @@
 #include "domain/kv_store/kv_store.h"
 #include "domain/model/model_file.h"
 
+#include "faults/faults.h"
+
 namespace pensieve {
 namespace {
 
@@ -256,6 +258,48 @@ TEST(Contamination, InterleavedConversationsAnswerAsIfEachWereAlone) {
   EXPECT_GT(crowded.restored, 0u);
   std::filesystem::remove_all(place);
 }
+
+#ifdef __linux__
+// Whatever call on the disk fails, once or from some point on: every request is answered as if
+// there were no disk, and the next start finds nothing that is wrong.
+TEST(Contamination, ADiskThatFailsChangesNoAnswer) {
+  const bool all = std::getenv("PENSIEVE_EVERY_FAULT") != nullptr;
+  Model model;
+  std::mt19937 random(4);
+  const Tokens prompt = random_tokens(random, 300, 300, model.vocab());
+  Tokens next_turn = prompt;
+  append(next_turn, random_tokens(random, 200, 200, model.vocab()));
+  const auto answers = [&](engine::Engine& engine) {
+    return std::pair(run(engine, prompt, 6, -1).tokens, run(engine, next_turn, 6, -1).tokens);
+  };
+  const auto expected = answers(*model.engine({.prefill_chunk = 512, .idle_sequences = 0}, 16));
+  std::uint64_t n_faults = 0;
+  for (const auto call : {faults::Call::Open,
+                          faults::Call::Read,
+                          faults::Call::Status,
+                          faults::Call::Write,
+                          faults::Call::Sync,
+                          faults::Call::Rename}) {
+    for (const bool on : {false, true}) {
+      for (std::uint64_t n = 0;; n += all ? 1 : 9) {
+        char place[] = "/tmp/pensieve-disk-XXXXXX";
+        ASSERT_NE(mkdtemp(place), nullptr);
+        const std::string directory = std::string(place) + "/kv";
+        faults::arm(call, n, on);
+        for (int start = 0; start < 2; ++start)
+          EXPECT_EQ(answers(Crowded(model, directory).engine()), expected) << "call " << n;
+        const bool failed = faults::disarm() > n;
+        EXPECT_EQ(answers(Crowded(model, directory).engine()), expected) << "after call " << n;
+        std::filesystem::remove_all(place);
+        if (!failed) break;
+        ++n_faults;
+      }
+    }
+  }
+  std::printf("%llu faults\n", static_cast<unsigned long long>(n_faults));
+  EXPECT_GE(n_faults, 12u);
+}
+#endif
 
 }  // namespace
 }  // namespace pensieve

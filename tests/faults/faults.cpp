@@ -161,6 +161,27 @@ ssize_t read(int file, void* bytes, std::size_t size) {
   return -1;
 }
 
+ssize_t write(int file, const void* bytes, std::size_t size) {
+  static const auto real = next<decltype(&write)>("write");
+  if (!fails(Call::Write)) return real(file, bytes, size);
+  errno = ENOSPC;
+  return -1;
+}
+
+int fsync(int file) {
+  static const auto real = next<decltype(&fsync)>("fsync");
+  if (!fails(Call::Sync)) return real(file);
+  errno = EIO;
+  return -1;
+}
+
+int renameat(int from_directory, const char* from, int to_directory, const char* to) noexcept {
+  static const auto real = next<decltype(&renameat)>("renameat");
+  if (!fails(Call::Rename)) return real(from_directory, from, to_directory, to);
+  errno = EROFS;
+  return -1;
+}
+
 int pthread_create(pthread_t* thread,
                    const pthread_attr_t* attributes,
                    void* (*start)(void*),

@@ -14,6 +14,9 @@ enum class Call {
   Open,      // open and openat fail with EMFILE
   Status,    // fstat fails with EIO
   Read,      // read fails with EIO
+  Write,     // write fails with ENOSPC
+  Sync,      // fsync fails with EIO
+  Rename,    // renameat fails with EROFS
   Spawn,     // pthread_create fails with EAGAIN
 };
 

@@ -77,6 +77,9 @@ class KvTier {
                        std::span<const TokenId> tokens,
                        const std::function<Result<void>(compute::ByteSink&)>& save) = 0;
 
+  // Whether nothing is taken for a while, because writing failed: nobody waits for that to end.
+  virtual bool stalled() { return false; }
+
   // Begins to read pages [first, keys.size()), of a history that begins with `tokens`.
   virtual std::unique_ptr<PageReader> read(std::span<const PageKey> keys,
                                            int first,

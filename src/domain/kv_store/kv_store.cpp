@@ -246,6 +246,11 @@ class Store final : public KvStore {
     return Answer::Taken;
   }
 
+  bool stalled() override {
+    const std::lock_guard lock(mutex_);
+    return paused_until_ > Clock::now();
+  }
+
   std::unique_ptr<PageReader> read(std::span<const PageKey> keys,
                                    int first,
                                    std::span<const TokenId> tokens) override;

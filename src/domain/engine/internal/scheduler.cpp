@@ -319,7 +319,7 @@ void Scheduler::save_what_is_left() {
   pool_.offer_pages(kPagesAlone);
   if (pool_.all_offered()) return;
   log_info("saving what was computed last");
-  while (!pool_.all_offered() && now_us() < deadline) {
+  while (!pool_.all_offered() && now_us() < deadline && !options_.tier->stalled()) {
     if (pool_.offer_pages(kPagesAlone) == 0) std::this_thread::sleep_for(kSaveAgain);
   }
 }
