@@ -66,6 +66,31 @@ class Client:
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+class Session:
+    """One process of the client that is told one thing after the other, as its SDK does."""
+
+    def __init__(self, claude, where, *args):
+        self.process = subprocess.Popen(
+            [str(client(claude.version)), "-p", "--input-format", "stream-json", "--output-format", "stream-json",
+             "--verbose", *args], cwd=where, env=claude.environment, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def say(self, text):
+        """-> the `result` event."""
+        message = {"type": "user", "message": {"role": "user", "content": text}}
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("type") == "result":
+                return event
+        raise AssertionError("the client ended: %s" % self.process.wait())
+
+    def end(self):
+        self.process.stdin.close()
+        assert self.process.wait(REQUEST_LIMIT_S) == 0
+
+
 class Exchange:
     """One request and its answer."""
 
@@ -179,14 +204,14 @@ def sse(*events):
     return "".join("event: %s\ndata: %s\n\n" % (e["type"], json.dumps(e)) for e in events).encode()
 
 
-def a_tool_call(name, arguments):
+def a_tool_call(name, arguments, call="toolu_test0001"):
     """A streamed answer that calls one tool."""
     return sse(
         {"type": "message_start", "message": {
             "id": "msg_test", "type": "message", "role": "assistant", "model": MODEL, "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}},
         {"type": "content_block_start", "index": 0,
-         "content_block": {"type": "tool_use", "id": "toolu_test0001", "name": name, "input": {}}},
+         "content_block": {"type": "tool_use", "id": call, "name": name, "input": {}}},
         {"type": "content_block_delta", "index": 0,
          "delta": {"type": "input_json_delta", "partial_json": json.dumps(arguments)}},
         {"type": "content_block_stop", "index": 0},

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from claude_code import SMALL_TOOLS, VERSIONS, Client, Recorder, a_tool_call, client, skip_onboarding
+from claude_code import SMALL_TOOLS, VERSIONS, Client, Recorder, Session, a_tool_call, client, skip_onboarding
 from pensieve import Server, at_once, eventually
 from terminal import Terminal
 
@@ -122,6 +122,53 @@ SCHEMA = {"type": "object", "additionalProperties": False, "required": ["answer"
 
 def fits(value):
     return set(value) == {"answer", "sure"} and isinstance(value["answer"], str) and isinstance(value["sure"], bool)
+
+
+def test_ten_turns_compute_little_more_than_the_first_prompt(server, claude, recorder, version, tmp_path, says):
+    """Ten turns with tool loops on a directory that the server has not seen, and then a second session
+    there: it computes nothing up to the first message that differs. After a file was written the recorder
+    lets the directory be listed, which the embedded model does not do by itself (the server has seen the
+    request): three requests a turn."""
+    if version != VERSIONS[0]:
+        pytest.skip("one client is enough for the long session")
+    listed = set()
+
+    def list_once(exchange):
+        results = [block for block in exchange.body["messages"][-1]["content"]
+                   if isinstance(block, dict) and block["type"] == "tool_result"] if exchange.body else []
+        if not results or results[0]["tool_use_id"] in listed:
+            return None
+        call = "toolu_list%04d" % len(listed)
+        listed.update({results[0]["tool_use_id"], call})
+        return a_tool_call("Bash", {"command": "ls", "description": "List the files"}, call)
+    recorder.rewrite = list_once
+    turns = ["create a file called f%d.txt with the text line %d" % (n, n) for n in range(10)]
+    session = Session(claude, tmp_path, *SMALL_TOOLS, "--allowedTools", "Write", "Bash")
+    for turn in turns:
+        assert not session.say(turn)["is_error"]
+    session.end()
+    assert list(tmp_path.glob("f*.txt")), "no tool was used"
+    seen = growing(recorder.messages)
+    prompts, read = sum(prompt for prompt, _ in seen), sum(read for _, read in seen)
+    first = seen[0][0]
+    says("%d requests with %d prompt tokens: %.1f %% read, %d computed, of which the first took %d" % (
+        len(seen), prompts, 100 * read / prompts, prompts - read, first - seen[0][1]))
+    assert len(seen) >= 3 * len(turns) and read / prompts >= 0.95
+
+    again = Session(claude, tmp_path, *SMALL_TOOLS)
+    assert not again.say("hello again")["is_error"]
+    again.end()
+    second = recorder.messages[len(seen)]
+    # Both begin with system, tools and the client's reminders; then come the user's words.
+    before, now = recorder.messages[0].body, second.body
+    shared = now["messages"][0]["content"][:-1]
+    assert now["system"] == before["system"] and shared == before["messages"][0]["content"][:-1]
+    same = server.post({"model": "x", "system": now["system"], "tools": now["tools"],
+                        "messages": [{"role": "user", "content": shared}]}, path="/v1/messages/count_tokens")
+    # Such a prompt ends with what opens the answer: a few tokens more.
+    assert second.usage["cache_read_input_tokens"] >= same.json["input_tokens"] - 8
+    says("second session: %d of %d tokens read, %d are the same" % (
+        second.usage["cache_read_input_tokens"], second.prompt_tokens, same.json["input_tokens"]))
 
 
 def test_an_answer_fits_the_schema_that_was_asked_for(claude, recorder, work, says):
