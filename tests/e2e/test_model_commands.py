@@ -14,7 +14,7 @@ import pytest
 
 from model_store import (DEFAULT, DEFAULT_REPOSITORY, MIB, WEIGHTS, Serving, asked, at_hub, check_whole, partial, payload, pull,
                          start_pull, stored, synced, tiny_files)
-from pensieve import BINARY, TINY, TOKEN, eventually, request, run, user
+from pensieve import BINARY, ROOT, TINY, TOKEN, eventually, request, run, user
 from terminal import Terminal
 
 
@@ -200,6 +200,12 @@ def test_list_verify_remove_import_path(tmp_path):
     assert run(tmp_path, "model", "import", gguf).returncode == 0
     assert "pensieve-tiny-q4_0" not in run(tmp_path, "model", "inspect", "mine").stdout
     assert json.loads(run(tmp_path, "model", "inspect", "pensieve-tiny-q4_0", "--json").stdout)
+    shards = ROOT / "tests" / "fixtures" / "phi3" / "gguf-sharded"
+    for what, name in ((shards, "gguf-sharded"), (sorted(shards.glob("*.gguf"))[1], "small")):
+        taken = json.loads(run(tmp_path, "model", "import", what, "--json").stdout)
+        assert taken["name"] == name and len(taken["files"]) == 3
+        assert "in 3 files" in run(tmp_path, "model", "inspect", taken["path"]).stdout
+        assert run(tmp_path, "model", "remove", name).returncode == 0
     odd = tmp_path / "My model (1).gguf"
     odd.symlink_to(gguf)
     assert json.loads(run(tmp_path, "model", "import", odd, "--json").stdout)["name"] == "My-model-1"

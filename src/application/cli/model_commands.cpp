@@ -215,12 +215,15 @@ Result<int> remove_one(const Options& options) {
   return kExitDone;
 }
 
-// "…/Phi-3-mini-q4.gguf" -> "Phi-3-mini-q4", "…/My model.gguf" -> "My-model"
+// "…/Phi-3-mini-q4.gguf" -> "Phi-3-mini-q4", "…/My model.gguf" -> "My-model",
+// "…/big-00001-of-00003.gguf" -> "big"
 std::string name_from_path(const std::string& text) {
   std::filesystem::path path = std::filesystem::path(text).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   const std::string name = path.filename().string();
-  const std::string stem = name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
+  std::string stem = name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
+  if (store::shard_set(name) != name)
+    stem.resize(stem.size() - std::string_view("-00001-of-00003").size());
   const std::string plain = store::plain_name(stem);
   return plain.empty() ? stem : plain;
 }
@@ -230,16 +233,6 @@ Result<int> import_one(const Options& options) {
   {
     Accountant accountant;  // what cannot be opened here is not taken in
     PENSIEVE_TRY(const OpenedModel opened, open_model(options.reference, accountant));
-    std::error_code error;
-    if (opened.file->format().starts_with("GGUF") &&
-        (!opened.file->files().empty() ||
-         std::filesystem::is_directory(options.reference, error))) {
-      return Error{.kind = ErrorKind::InvalidRequest,
-                   .message =
-                       "a GGUF model is imported as one file; serve this one where it lies: "
-                       "pensieve --model " +
-                       printable(options.reference)};
-    }
   }
   const std::string name = options.name.empty() ? name_from_path(options.reference) : options.name;
   PENSIEVE_TRY(const std::string home, home_directory());

@@ -130,4 +130,17 @@ Result<Reference> parse_reference(const std::string& text) {
   return Reference{.kind = Reference::Kind::Path, .path = text};
 }
 
+std::string shard_set(const std::string& name) {
+  constexpr std::string_view kForm = "-00000-of-00000.gguf";
+  if (name.size() <= kForm.size()) return name;
+  const std::string_view ending = std::string_view(name).substr(name.size() - kForm.size());
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const bool fits =
+        kForm[i] == '0' ? ending[i] >= '0' && ending[i] <= '9' : ending[i] == kForm[i];
+    if (!fits) return name;
+  }
+  constexpr std::size_t kOf = 6, kOfBytes = 9;  // "-of-00003"
+  return name.substr(0, name.size() - kForm.size()) + std::string(ending.substr(kOf, kOfBytes));
+}
+
 }  // namespace pensieve::store

@@ -46,4 +46,8 @@ struct Reference {
 // be used, with the form that can.
 Result<Reference> parse_reference(const std::string& text);
 
+// What the shards of one GGUF model have in common: "m-00002-of-00003.gguf" is of "m-of-00003". The
+// name itself for any other file.
+std::string shard_set(const std::string& name);
+
 }  // namespace pensieve::store

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <ctime>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -132,15 +134,41 @@ std::string storable(const std::string& name) {
   return is_file_name(name) || stem.empty() ? name : stem + ".gguf";
 }
 
+std::vector<std::string> names_in(const std::filesystem::path& directory, std::error_code& error) {
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error))
+    names.push_back(at->path().filename().string());
+  return names;
+}
+
 struct ToCopy {
   std::string path, name;
   std::uint64_t bytes = 0;
 };
 
-// The files of a model that somebody has: itself, or those of the directory that a model needs.
+// Which files of a directory are a model: what safetensors need, or else the GGUF files.
+Result<std::function<bool(const std::string&)>> model_in(const std::vector<std::string>& names) {
+  const auto is_gguf = [](const std::string& name) { return name.ends_with(".gguf"); };
+  if (std::any_of(names.begin(), names.end(), [](const auto& name) {
+        return name.ends_with(".safetensors");
+      }))
+    return std::function<bool(const std::string&)>(is_needed);
+  std::set<std::string> models;
+  for (const std::string& name : names)
+    if (is_gguf(name)) models.insert(shard_set(name));
+  if (models.size() > 1) {
+    return Error{.kind = ErrorKind::InvalidRequest,
+                 .message = "the directory holds several GGUF models; name one file of it"};
+  }
+  return std::function<bool(const std::string&)>(is_gguf);
+}
+
+// The files of a model that somebody has: itself and the shards that belong to it, or those of the
+// directory that a model needs.
 Result<std::vector<ToCopy>> files_of(const std::string& from) {
   std::error_code error;
-  const std::filesystem::path root(from);
+  std::filesystem::path root(from);
   const auto status = std::filesystem::status(root, error);  // links are the user's own choice here
   if (error || !std::filesystem::exists(status)) {
     return Error{.kind = ErrorKind::NotFound, .message = from + " is not there"};
@@ -150,17 +178,29 @@ Result<std::vector<ToCopy>> files_of(const std::string& from) {
     const auto bytes = std::filesystem::file_size(path, error);
     if (!error) files.push_back({path.string(), path.filename().string(), bytes});
   };
-  if (!std::filesystem::is_directory(status)) {
-    add(root);
-    if (!files.empty() && root.extension() == ".gguf") {
-      files.front().name = storable(files.front().name);
-    }
+  const auto add_from = [&](const std::filesystem::path& directory,
+                            const std::function<bool(const std::string&)>& wanted) {
+    for (const std::string& name : names_in(directory, error))
+      if (wanted(name)) add(directory / name);
+  };
+  const auto is_shard = [](const std::filesystem::path& path) {
+    return shard_set(path.filename().string()) != path.filename().string();
+  };
+  // A link may have a name of its own; the shards lie where it leads.
+  if (const auto real = std::filesystem::canonical(root, error); !error && is_shard(real))
+    root = real;
+  if (std::filesystem::is_directory(status)) {
+    PENSIEVE_TRY(const auto wanted, model_in(names_in(root, error)));
+    add_from(root, wanted);
+  } else if (is_shard(root)) {
+    add_from(root.parent_path(), [set = shard_set(root.filename().string())](const auto& name) {
+      return shard_set(name) == set;
+    });
   } else {
-    for (std::filesystem::directory_iterator at(root, error), end; !error && at != end;
-         at.increment(error)) {
-      if (is_needed(at->path().filename().string())) add(at->path());
-    }
+    add(root);
   }
+  for (ToCopy& file : files)
+    if (file.name.ends_with(".gguf")) file.name = storable(file.name);
   if (error) {
     return Error{.kind = ErrorKind::NotFound, .message = from + ": " + error.message()};
   }

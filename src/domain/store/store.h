@@ -81,10 +81,10 @@ class Store {
   // is neither; InvalidRequest, also for what lies there and is not the store's; Internal.
   Result<std::uint64_t> remove(const std::string& name, const WorkHooks& hooks) const;
 
-  // Copies a GGUF file, or the model files of a directory, into the store under `name`; a file's
-  // own name is made plain_name() where it has to. Errors:
-  // InvalidRequest for a name that is taken or none; NotFound; Unavailable for a full disk;
-  // Cancelled. Nothing appears unless it is whole.
+  // Copies a GGUF file (with the shards that belong to it), or the model files of a directory, into
+  // the store under `name`; a file's own name is made plain_name() where it has to. Errors:
+  // InvalidRequest for a name that is taken or none, and for a directory of several GGUF models;
+  // NotFound; Unavailable for a full disk; Cancelled. Nothing appears unless it is whole.
   Result<Manifest> import(const std::string& from,
                           const std::string& name,
                           const WorkHooks& hooks) const;

@@ -41,6 +41,29 @@ class StoreTest : public testing::Test {
   Store store_{""};
 };
 
+TEST_F(StoreTest, ImportsAGgufModelWithAllItsShards) {
+  fs::create_directories(root_ / "ggufs");
+  for (const char* name : {"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"})
+    write(std::string("ggufs/") + name, name);
+  const auto names_of = [](const Result<Manifest>& manifest) {
+    std::vector<std::string> names;
+    if (manifest)
+      for (const FileRecord& file : manifest->files) names.push_back(file.name);
+    return names;
+  };
+  const std::vector<std::string> both = {"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"};
+  EXPECT_EQ(names_of(store_.import((root_ / "ggufs").string(), "all", {})), both);
+  write("ggufs/other.gguf", "x");
+  EXPECT_EQ(names_of(store_.import((root_ / "ggufs/m-00002-of-00002.gguf").string(), "m", {})),
+            both);
+  fs::create_symlink(root_ / "ggufs/m-00001-of-00002.gguf", root_ / "link.gguf");
+  EXPECT_EQ(names_of(store_.import((root_ / "link.gguf").string(), "linked", {})), both);
+  EXPECT_EQ(*store_.path("m"), (root_ / "home/models/m" / both[0]).string());
+  const auto several = store_.import((root_ / "ggufs").string(), "several", {});
+  ASSERT_FALSE(several);
+  EXPECT_EQ(several.error().kind, ErrorKind::InvalidRequest);
+}
+
 TEST_F(StoreTest, ImportsWhatAModelNeedsAndFindsItAgain) {
   EXPECT_TRUE(store_.list().empty());
   const auto imported = import("mine");

@@ -65,21 +65,6 @@ Result<HubFile> read_file_entry(const Json& entry, const std::string& name) {
   return file;
 }
 
-// What the shards of one GGUF model have in common: "m-00002-of-00003.gguf" is of "m-of-00003". The
-// name itself for any other file.
-std::string shard_set(const std::string& name) {
-  constexpr std::string_view kForm = "-00000-of-00000.gguf";
-  if (name.size() <= kForm.size()) return name;
-  const std::string_view ending = std::string_view(name).substr(name.size() - kForm.size());
-  for (std::size_t i = 0; i < kForm.size(); ++i) {
-    const bool fits =
-        kForm[i] == '0' ? ending[i] >= '0' && ending[i] <= '9' : ending[i] == kForm[i];
-    if (!fits) return name;
-  }
-  constexpr std::size_t kOf = 6, kOfBytes = 9;  // "-of-00003"
-  return name.substr(0, name.size() - kForm.size()) + std::string(ending.substr(kOf, kOfBytes));
-}
-
 std::vector<std::string> pick(const std::vector<std::string>& names, const std::string& file) {
   std::vector<std::string> picked;
   const auto take = [&](const auto& wanted) {
