@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "foundation/result.h"
 
@@ -32,6 +33,8 @@ struct StreamPiece {
   // In the first piece that says anything: what answers in place of the stream if its head has not
   // left yet. `bytes` say the same to a client that has it.
   std::optional<Response> instead = std::nullopt;
+  // In the first piece that says anything: fields for the head, if it has not left yet.
+  std::vector<Header> headers = {};
 };
 
 class EventStream {
@@ -39,6 +42,9 @@ class EventStream {
   virtual ~EventStream() = default;
   virtual void on_ready(std::function<void()> ready) = 0;
   virtual StreamPiece poll() = 0;
+  // The head leaves although there was no piece within its wait: nothing needs to be held back for
+  // its sake any longer. At most once, before the next poll().
+  virtual void head_leaves() {}
   virtual std::string ping() = 0;     // sent when there has been nothing else for a while
   virtual std::string cut_off() = 0;  // the last event of a stream that the server has to end
 };
@@ -46,7 +52,8 @@ class EventStream {
 struct StreamReply {
   Response head;  // its body is not used
   std::unique_ptr<EventStream> events;
-  // How long the head waits for the first piece, for streams that may turn out to be a refusal.
+  // How long the head waits for the first piece, for streams that may turn out to be a refusal or
+  // have something to say in it.
   std::chrono::milliseconds head_wait{0};
 };
 

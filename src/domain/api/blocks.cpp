@@ -50,6 +50,7 @@ Result<void> take_tool_result(Json& block, const Path& path, ContentBlock& out) 
   if (Json* content = find(block, "content")) {
     PENSIEVE_TRY(out.content,
                  take_content(*content, Path(path, "content"), Holder::ToolResultContent));
+    for (const ContentBlock& inner : out.content) out.cache_mark |= inner.cache_mark;
   }
   return {};
 }
@@ -187,6 +188,7 @@ Result<ContentBlock> take_block(Json& value, const Path& path, Holder holder) {
     }
     ContentBlock block;
     block.kind = type.kind;
+    block.cache_mark = find(value, "cache_control") != nullptr;
     PENSIEVE_TRY(type.take(value, path, block));
     return block;
   }

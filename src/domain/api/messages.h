@@ -36,6 +36,7 @@ struct ContentBlock {
   std::string signature;   // Thinking
   std::string url;  // Image: "data:image/png;base64,…", or where it lies; never fetched from here
   bool is_error = false;              // ToolResult
+  bool cache_mark = false;            // cache_control: the prompt up to here is to be kept
   std::vector<ContentBlock> content;  // ToolResult: its blocks (a string becomes one Text block)
 };
 
@@ -50,6 +51,7 @@ struct Tool {
   std::string input_schema_json;  // compact, key order kept; empty if the request had none
   std::string type;               // "" or "custom" for client tools; "web_search_20250305" …
   bool defer_loading = false;
+  bool cache_mark = false;  // cache_control, as in a block
 };
 
 struct ToolChoice {
@@ -62,6 +64,7 @@ struct MessagesRequest {
   std::string model;
   int max_tokens = 0;
   std::vector<ContentBlock> system;  // Text blocks; a string becomes one
+  // A cache_control of the request itself marks the last block of its last message.
   std::vector<InputMessage> messages;
   std::vector<Tool> tools;
   ToolChoice tool_choice;
@@ -98,10 +101,11 @@ Result<MessagesRequest> parse_messages_request(std::string_view body);
 // and becomes 1.
 Result<MessagesRequest> parse_count_tokens_request(std::string_view body);
 
+// The sum of the first three is the whole prompt.
 struct Usage {
-  int input_tokens = 0;  // computed for this request
-  int cache_creation_input_tokens = 0;
-  int cache_read_input_tokens = 0;  // taken from KV that was already there
+  int input_tokens = 0;                 // computed, and not asked to be kept
+  int cache_creation_input_tokens = 0;  // computed, up to the last cache_control
+  int cache_read_input_tokens = 0;      // taken from KV that was already there
   int output_tokens = 0;
 };
 

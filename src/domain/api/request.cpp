@@ -115,6 +115,7 @@ Result<Tool> take_tool(Json& item, const Path& path) {
   if (const Json* defer = find(item, "defer_loading")) {
     PENSIEVE_TRY(tool.defer_loading, read_bool(*defer, Path(path, "defer_loading")));
   }
+  tool.cache_mark = find(item, "cache_control") != nullptr;
   return tool;
 }
 
@@ -301,6 +302,9 @@ Result<MessagesRequest> parse_body(std::string_view text, Purpose purpose) {
     request.max_tokens = 1;
   }
   PENSIEVE_TRY(request.messages, take_messages(body, root));
+  if (auto& last = request.messages.back().content; !last.empty()) {
+    last.back().cache_mark |= find(body, "cache_control") != nullptr;
+  }
   if (Json* system = find(body, "system")) {
     PENSIEVE_TRY(request.system, take_content(*system, Path(root, "system"), Holder::SystemText));
   }

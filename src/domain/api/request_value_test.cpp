@@ -36,6 +36,28 @@ TEST(MessagesRequest, LeavesEveryOptionalFieldAtItsDefault) {
   EXPECT_TRUE(request.output_schema_json.empty());
 }
 
+// "Prompt caching": on blocks of system, messages and tool results, on tools, and for the request
+// as a whole, which stands for its last block.
+TEST(MessagesRequest, ReadsWhatIsMarkedToBeKept) {
+  constexpr std::string_view kMark = R"("cache_control":{"type":"ephemeral"})";
+  const auto mark = std::string(kMark);
+  const auto request = with(R"("system":[{"type":"text","text":"a"},{"type":"text","text":"b",)" +
+                            mark + R"(}],"tools":[{"name":"A","input_schema":{},)" + mark +
+                            R"(},{"name":"B","input_schema":{},"cache_control":null}])");
+  EXPECT_FALSE(request.system[0].cache_mark);
+  EXPECT_TRUE(request.system[1].cache_mark);
+  EXPECT_TRUE(request.tools[0].cache_mark);
+  EXPECT_FALSE(request.tools[1].cache_mark);
+  EXPECT_FALSE(request.messages[0].content[0].cache_mark);
+  EXPECT_TRUE(with(mark).messages[0].content[0].cache_mark);
+  const auto result = parsed(
+      R"({"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use",)"
+      R"("id":"t","name":"A","input":{}}]},{"role":"user","content":[{"type":"tool_result",)"
+      R"("tool_use_id":"t","content":[{"type":"text","text":"x",)" +
+      mark + R"(}]}]}]})");
+  EXPECT_TRUE(result.messages[1].content[0].cache_mark);
+}
+
 TEST(MessagesRequest, ReadsSampling) {
   const auto request =
       with(R"("temperature":0.25,"top_p":0.5,"top_k":40,"min_p":0.125,"seed":18446744073709551615,

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,6 +50,30 @@ struct Prompt {
     bool operator==(const Answer&) const = default;
   };
   std::vector<Answer> answers;
+
+  // A byte of a piece. The end of a piece is the begin of the next.
+  struct Place {
+    std::size_t piece = 0, offset = 0;
+    bool operator==(const Place&) const = default;
+  };
+
+  // What the text comes from: a block of `system`, a tool of the list, a block of a message, each
+  // by its index in the request, or the format's own words. A part reaches to where the next one
+  // begins, and what closes a turn belongs to its last part.
+  struct Part {
+    enum class Kind { Format, System, Tool, Message } kind = Kind::Format;
+    int index = 0;
+    int block = 0;                     // Message
+    api::Role role = api::Role::User;  // Message
+    std::string name = {};             // Tool
+    Place begin = {};
+    bool operator==(const Part&) const = default;
+  };
+  std::vector<Part> parts;  // ascending
+
+  // Behind the last part that the request marks with cache_control, if it marks any. Tools stand
+  // behind the system text here and before it in the API, so a mark in the system text covers them.
+  std::optional<Place> marked_end;
 
   // What the request or the format itself begins the answer with: pieces [answer_begin, end).
   std::size_t answer_begin = 0;

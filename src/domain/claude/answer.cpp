@@ -1,5 +1,6 @@
 #include "domain/claude/internal/answer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -9,6 +10,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "foundation/text.h"
 
 #include "domain/claude/reply_writer.h"
 #include "domain/engine/stop_sequences.h"
@@ -45,7 +48,7 @@ class Bell {
   std::mutex mutex_;
   std::condition_variable rang_;
   std::function<void()> ready_;
-  bool rung_ = true;  // message_start is there from the beginning
+  bool rung_ = false;
 };
 
 class StreamedAnswer : public Answer {
@@ -73,10 +76,7 @@ class StreamedAnswer : public Answer {
   Result<std::vector<api::Event>> poll() override {
     // Before reading: what comes after the last try_next() rings again.
     bell_->silence();
-    if (!started_) {
-      started_ = true;
-      events_.push_back(api::message_start(message_.id, message_.model, message_.usage));
-    }
+    if (hurried_) announce();
     while (!finished_) {
       const auto event = generation_->try_next();
       if (!event) break;
@@ -90,6 +90,8 @@ class StreamedAnswer : public Answer {
   }
 
   bool finished() const override { return finished_; }
+  void begin() override { hurried_ = true; }
+  const CacheReport* cache() const override { return report_ ? &*report_ : nullptr; }
   void on_ready(std::function<void()> ready) override { bell_->on_ring(std::move(ready)); }
   void wait(int limit_ms) override {
     if (!finished_) bell_->wait(std::chrono::milliseconds(limit_ms));
@@ -103,10 +105,11 @@ class StreamedAnswer : public Answer {
     using Kind = engine::TokenEvent::Kind;
     switch (event.kind) {
       case Kind::Started:
-        message_.usage.cache_read_input_tokens = event.cached_tokens;
-        message_.usage.input_tokens = setup_.prompt_tokens - event.cached_tokens;
+        take_start(event);
+        announce();
         return {};
       case Kind::Token:
+        announce();
         ++message_.usage.output_tokens;
         if (setup_.memory != nullptr) tokens_.push_back(event.token);
         if (setup_.top_logprobs) take_score(event);
@@ -116,6 +119,41 @@ class StreamedAnswer : public Answer {
         return take_end(event);
     }
     return {};
+  }
+
+  void announce() {
+    if (std::exchange(announced_, true)) return;
+    events_.push_back(api::message_start(message_.id, message_.model, message_.usage));
+  }
+
+  void take_start(const engine::TokenEvent& event) {
+    const int missed = setup_.prompt_tokens - event.cached_tokens;
+    api::Usage& usage = message_.usage;
+    usage.cache_read_input_tokens = event.cached_tokens;
+    usage.cache_creation_input_tokens =
+        std::clamp(setup_.marked_tokens - event.cached_tokens, 0, missed);
+    usage.input_tokens = missed - usage.cache_creation_input_tokens;
+    report_ = CacheReport{.hit = event.cached_tokens - event.restored_tokens,
+                          .restored = event.restored_tokens,
+                          .missed = missed,
+                          .miss = std::nullopt};
+    if (event.divergence) {
+      const auto& [n_common, kept, now, same_group] = *event.divergence;
+      report_->miss = PrefixMiss{.n_common = n_common,
+                                 .part = setup_.map.name_at(n_common),
+                                 .now = text_of(now),
+                                 .kept = text_of(kept),
+                                 .same_session = same_group};
+    }
+    setup_.map = {};
+  }
+
+  // Of one token, as a person reads it.
+  std::string text_of(TokenId token) const {
+    constexpr std::size_t kTokenBytes = 40;
+    if (token < 0 || token >= tokenizer_.size()) return {};
+    const std::string_view bytes = tokenizer_.bytes(token);
+    return printable(bytes.empty() ? tokenizer_.piece(token) : bytes, kTokenBytes);
   }
 
   // Held until its text is known to be text and no tool call. The space that stands before a text
@@ -204,6 +242,7 @@ class StreamedAnswer : public Answer {
                    .message = "The server is shutting down; try again in a moment.",
                    .retry_after_s = 5};
     }
+    announce();
     take_text(decoder_.flush());
     take_parts(interpreter_->finish());
     if (finished_) return {};  // a stop sequence or a tool call in what was held back
@@ -235,7 +274,7 @@ class StreamedAnswer : public Answer {
     }
   }
 
-  const AnswerSetup setup_;
+  AnswerSetup setup_;
   const tokenizer::Tokenizer& tokenizer_;
   std::unique_ptr<engine::Generation> generation_;
   tokenizer::StreamDecoder decoder_;
@@ -247,7 +286,9 @@ class StreamedAnswer : public Answer {
   std::vector<TokenScore> held_scores_, scores_;
   ReplyWriter writer_;
   std::shared_ptr<Bell> bell_;
-  bool started_ = false;
+  std::optional<CacheReport> report_;
+  bool hurried_ = false;    // message_start waits for nothing
+  bool announced_ = false;  // it was given out
   bool finished_ = false;
 };
 

@@ -15,6 +15,7 @@
 #include "domain/claude/internal/answer_grammar.h"
 #include "domain/claude/internal/answer_memory.h"
 #include "domain/claude/internal/constraint.h"
+#include "domain/claude/internal/place_finder.h"
 
 namespace pensieve::claude {
 namespace {
@@ -112,6 +113,8 @@ class ModelService : public Service {
   struct Encoded {
     std::vector<TokenId> tokens;
     std::size_t answer_begin = 0;  // tokens before what the answer begins with
+    std::vector<int> part_begins;  // of prompt.parts: the token that each begins with
+    int marked = 0;                // tokens before prompt.marked_end
   };
 
   Result<Encoded> encode_all(const chat::Prompt& prompt) {
@@ -121,9 +124,12 @@ class ModelService : public Service {
     if (tokenizer.add_bos() && tokenizer.bos() != kNoToken) tokens.push_back(tokenizer.bos());
     bool at_start = true;
     std::string text;  // of neighbouring pieces, not encoded yet
+    PlaceFinder places(prompt, tokenizer);
     const auto flush = [&] {
       if (text.empty()) return;
+      const std::size_t first = tokens.size();
       tokenizer.encode(text, at_start, tokens);
+      places.encoded(std::span(tokens).subspan(first), first, at_start);
       at_start = false;
       text.clear();
     };
@@ -137,7 +143,9 @@ class ModelService : public Service {
         const auto& [begin, end, key] = *answer++;
         if (const auto known = memory_.find(key)) {
           flush();
+          const std::size_t first = tokens.size();
           tokens.insert(tokens.end(), known->begin(), known->end());
+          places.known(i, end, first, tokens.size());
           at_start = false;
           i = end - 1;
           continue;
@@ -147,16 +155,21 @@ class ModelService : public Service {
       const auto token = piece.control ? tokenizer.control(piece.text) : std::nullopt;
       if (token) {
         flush();
+        places.control(i, tokens.size());
         tokens.push_back(*token);
         at_start = true;
       } else if (piece.control && !piece.optional) {
         return Error{.kind = ErrorKind::Internal,
                      .message = "The vocabulary has no control token \"" + piece.text + "\"."};
       } else {
+        places.text(i, text.size());
         text += piece.text;
       }
     }
     flush();
+    places.finish(tokens.size());
+    encoded.marked = places.n_marked();
+    encoded.part_begins = places.take_begins();
     if (prompt.answer_begin >= prompt.pieces.size()) encoded.answer_begin = tokens.size();
     return encoded;
   }
@@ -176,6 +189,10 @@ class ModelService : public Service {
     AnswerSetup& setup = prepared.setup;
     setup.model = request.model;
     setup.prompt_tokens = static_cast<int>(encoded.tokens.size());
+    setup.marked_tokens = encoded.marked;
+    if (setup.prompt_tokens >= engine::kLongMiss) {
+      setup.map = {.parts = prompt.parts, .begins = std::move(encoded.part_begins)};
+    }
     setup.stop_sequences = request.stop_sequences;
     setup.at_start = prompt.pieces.empty() || prompt.pieces.back().control;
     setup.top_logprobs = request.top_logprobs;

@@ -14,6 +14,7 @@
 
 #include "domain/api/messages.h"
 #include "domain/chat/chat_format.h"
+#include "domain/claude/cache_report.h"
 #include "domain/claude/token_score.h"
 #include "domain/engine/engine.h"
 #include "domain/model/model_file.h"
@@ -36,12 +37,13 @@ Result<LoadedModel> load(std::unique_ptr<model::ModelFile> file);
 // seed gets a fresh one.
 inline constexpr double kDefaultTemperature = 0;
 
-// One running answer. Usage: message_start leaves before the engine has looked at the prompt and
-// reports all of it as input_tokens; message_delta and message() then tell the part that was
-// computed (input_tokens) from the part whose KV was already there (cache_read_input_tokens).
-// cache_creation_input_tokens stays 0: nothing is stored at a client's request. The sum is always
-// what count_tokens() says. Not thread-safe: one caller at a time. Destroying it cancels the
-// request.
+// One running answer. Usage: cache_read_input_tokens is the part of the prompt whose KV was already
+// there, in memory or on the disk. Of what was computed, cache_creation_input_tokens reaches to the
+// last cache_control of the request, and input_tokens is the rest: all of it where nothing is
+// marked. The sum is always what count_tokens() says. message_start waits for the engine to begin
+// with the prompt, which decides these numbers; after begin() it goes out at once, all of the
+// prompt as input_tokens, and message_delta and message() have them right. Not thread-safe: one
+// caller at a time. Destroying it cancels the request.
 class Answer {
  public:
   virtual ~Answer() = default;
@@ -51,6 +53,13 @@ class Answer {
   // what it had not given out yet is lost.
   virtual Result<std::vector<api::Event>> poll() = 0;
   virtual bool finished() const = 0;  // message_stop was given out, or an error
+
+  // message_start does not wait any longer: the next poll() gives it.
+  virtual void begin() {}
+
+  // Where the prompt's tokens came from: from message_start on, unless begin() hurried it; null
+  // before, and where somebody else computes. Stays as it is once it is there.
+  virtual const CacheReport* cache() const { return nullptr; }
 
   // `ready` is called from another thread whenever poll() may have something new: it must only
   // post.

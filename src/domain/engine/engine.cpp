@@ -106,7 +106,9 @@ class ThreadedEngine final : public Engine {
             .requests = counters_.requests,
             .prompt_tokens = counters_.prompt_tokens,
             .cached_tokens = counters_.cached_tokens,
+            .hit_tokens = counters_.hit_tokens,
             .restored_tokens = counters_.restored_tokens,
+            .missed_tokens = counters_.missed_tokens,
             .output_tokens = counters_.output_tokens,
             .memory = backend_->memory()};
   }

@@ -90,6 +90,18 @@ struct Request {
 
 enum class FinishReason { StopToken, MaxTokens, ContextFull, Cancelled, Failed };
 
+// Where a prompt parts from the sequence in the arena that begins most like it, or, where none has
+// a page in common with it, from one of the same group.
+struct Divergence {
+  int n_common = 0;         // tokens before the first that differs
+  TokenId kept = kNoToken;  // what the sequence has there
+  TokenId now = kNoToken;   // what the prompt has
+  bool same_group = false;
+};
+
+// Prompts of which so many tokens have to be computed come with a Divergence, if there is one.
+inline constexpr int kLongMiss = 1024;
+
 struct TokenEvent {
   enum class Kind { Started, Token, Finished } kind = Kind::Token;
   TokenId token = kNoToken;               // Token
@@ -97,8 +109,9 @@ struct TokenEvent {
   std::vector<compute::Choice> top = {};  // Token: the most probable, none for one that was forced
   int cached_tokens = 0;    // Started: prompt tokens whose KV was already there, or was restored
   int restored_tokens = 0;  // Started: those of them that the tier gave back
-  FinishReason reason = FinishReason::StopToken;  // Finished
-  std::optional<Error> error = std::nullopt;      // Finished, reason Failed
+  std::optional<Divergence> divergence = std::nullopt;  // Started
+  FinishReason reason = FinishReason::StopToken;        // Finished
+  std::optional<Error> error = std::nullopt;            // Finished, reason Failed
 };
 
 struct Progress {
@@ -130,8 +143,12 @@ struct EngineStats {
   int idle_sequences = 0;
   std::uint64_t requests = 0;
   std::uint64_t prompt_tokens = 0;
-  std::uint64_t cached_tokens = 0;    // of the prompts, restored ones among them
-  std::uint64_t restored_tokens = 0;  // read back from the tier
+  std::uint64_t cached_tokens = 0;  // of the prompts, restored ones among them
+  // Of the prompts that were begun: found in the arena, given back by the tier, left to compute.
+  // The sum is all of their tokens.
+  std::uint64_t hit_tokens = 0;
+  std::uint64_t restored_tokens = 0;
+  std::uint64_t missed_tokens = 0;
   std::uint64_t output_tokens = 0;
   compute::BackendMemory memory;
 };

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 #include "foundation/log.h"
@@ -371,6 +372,8 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     reply.events.reset();
     co_return co_await send_response(*piece.instead, head);
   }
+  if (piece.bytes.empty() && !piece.finished) reply.events->head_leaves();
+  std::move(piece.headers.begin(), piece.headers.end(), std::back_inserter(reply.head.headers));
   bool keep = chunked;
   bool sent = co_await send(render_stream_head(reply.head, chunked, unix_now()), true);
   while (sent) {

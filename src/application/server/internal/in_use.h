@@ -70,6 +70,7 @@ inline http::Reply until_answered(http::Reply reply, Use use) {
         : use_(std::move(use)), inner_(std::move(inner)) {}
     void on_ready(std::function<void()> ready) override { inner_->on_ready(std::move(ready)); }
     http::StreamPiece poll() override { return inner_->poll(); }
+    void head_leaves() override { inner_->head_leaves(); }
     std::string ping() override { return inner_->ping(); }
     std::string cut_off() override { return inner_->cut_off(); }
 

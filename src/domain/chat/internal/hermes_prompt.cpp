@@ -37,17 +37,26 @@ std::string signature(const api::Tool& tool, bool spaced) {
 
 // Messages of the same role in a row are one turn, as the API has it; system messages stay apart.
 struct Turn {
+  struct Block {
+    const ContentBlock* block = nullptr;
+    int message = 0, index = 0;  // in the request
+  };
   api::Role role = api::Role::User;
-  std::vector<const ContentBlock*> blocks;
+  int first_message = 0;
+  std::vector<Block> blocks;
 };
 
 std::vector<Turn> turns_of(const std::vector<api::InputMessage>& messages) {
   std::vector<Turn> turns;
-  for (const auto& message : messages) {
-    if (turns.empty() || turns.back().role != message.role || message.role == api::Role::System) {
-      turns.push_back({.role = message.role, .blocks = {}});
+  for (std::size_t m = 0; m < messages.size(); ++m) {
+    const auto& [role, content] = messages[m];
+    const int message = static_cast<int>(m);
+    if (turns.empty() || turns.back().role != role || role == api::Role::System) {
+      turns.push_back({.role = role, .first_message = message, .blocks = {}});
     }
-    for (const auto& block : message.content) turns.back().blocks.push_back(&block);
+    for (std::size_t i = 0; i < content.size(); ++i) {
+      turns.back().blocks.push_back({&content[i], message, static_cast<int>(i)});
+    }
   }
   return turns;
 }
@@ -86,6 +95,28 @@ class Renderer {
   }
 
  private:
+  // ---- where what comes from
+  Prompt::Place here() const {
+    const std::size_t n = prompt_.pieces.size();
+    if (n == 0 || n == apart_ || prompt_.pieces.back().control) return {n, 0};
+    return {n - 1, prompt_.pieces.back().text.size()};
+  }
+  static Prompt::Place behind(Prompt::Place place, std::size_t n_bytes) {
+    return {place.piece, place.offset + n_bytes};
+  }
+
+  void begin_format() { prompt_.parts.push_back({.begin = here()}); }
+
+  void begin_block(api::Role role, int message, int index) {
+    using Kind = Prompt::Part::Kind;
+    if (!prompt_.parts.empty()) {
+      const Prompt::Part& last = prompt_.parts.back();
+      if (last.kind == Kind::Message && last.index == message && last.block == index) return;
+    }
+    prompt_.parts.push_back(
+        {.kind = Kind::Message, .index = message, .block = index, .role = role, .begin = here()});
+  }
+
   // ---- pieces
   void add_pieces(const std::vector<Piece>& pieces) {
     for (const Piece& piece : pieces) {
@@ -140,6 +171,16 @@ class Renderer {
     empty_ = true;
   }
 
+  // What opens a message's turn belongs to its first block.
+  void open_turn(const std::vector<Piece>& open, const Turn& turn) {
+    if (turn.blocks.empty()) {
+      begin_block(turn.role, turn.first_message, 0);
+    } else {
+      begin_block(turn.role, turn.blocks.front().message, turn.blocks.front().index);
+    }
+    open_turn(open);
+  }
+
   // Each part stands on a line of its own.
   void begin_part() {
     if (!empty_ && last_ != '\n') add_text("\n");
@@ -155,26 +196,37 @@ class Renderer {
   }
 
   void add_turn(const std::vector<Piece>& open, const Turn& turn) {
-    open_turn(open);
+    open_turn(open, turn);
     add_blocks(turn);
     add_pieces(style_.close);
   }
 
   void add_blocks(const Turn& turn) {
-    for (const ContentBlock* block : turn.blocks) add_block(*block);
+    for (const auto& [block, message, index] : turn.blocks) {
+      begin_block(turn.role, message, index);
+      add_block(*block);
+      if (block->cache_mark) prompt_.marked_end = here();
+    }
   }
 
   void add_answer(const Turn& turn) {
-    open_turn(style_.open_assistant);
+    open_turn(style_.open_assistant, turn);
     const std::size_t begin = apart_ = prompt_.pieces.size();
     add_blocks(turn);
     const std::size_t end = apart_ = prompt_.pieces.size();
-    if (end > begin) prompt_.answers.push_back({begin, end, answer_key(turn.blocks)});
+    if (end > begin) prompt_.answers.push_back({begin, end, key_of(turn)});
     add_pieces(style_.close);
+  }
+
+  static AnswerKey key_of(const Turn& turn) {
+    std::vector<const ContentBlock*> blocks;
+    for (const Turn::Block& one : turn.blocks) blocks.push_back(one.block);
+    return answer_key(blocks);
   }
 
   // `begun`: by the request.
   void begin_answer(bool begun) {
+    begin_format();
     open_turn(style_.open_assistant);
     prompt_.answer_begin = apart_ = prompt_.pieces.size();
     prompt_.continues = begun;
@@ -189,30 +241,60 @@ class Renderer {
   }
 
   void add_system() {
-    std::string text;
+    std::string text, lines;
+    std::vector<Prompt::Part> blocks, tools;  // begin.offset: in `text`, in `lines`
+    bool marks = false;
+    std::optional<std::size_t> marked_tools;  // bytes of `lines`
+    using Kind = Prompt::Part::Kind;
     for (std::size_t i = 0; i < request_.system.size(); ++i) {
       const std::string& block = request_.system[i].text;
+      marks = marks || request_.system[i].cache_mark;
       if (i == 0 && block.starts_with(kBillingHeader)) continue;
       if (is_blank(block)) continue;
+      blocks.push_back(
+          {.kind = Kind::System, .index = static_cast<int>(i), .begin = {0, text.size()}});
       if (!text.empty()) text += "\n\n";
       text += block;
     }
     if (text.empty()) text = style_.default_system;
+    const std::size_t untrimmed = text.size();
     if (style_.trim != HermesStyle::Trim::Nothing) text = trim_left(text);
-    std::string lines;
-    for (const api::Tool& tool : request_.tools) {
-      if (is_listed(tool)) lines += signature(tool, style_.spaced_signatures) + '\n';
+    const std::size_t n_trimmed = untrimmed - text.size();
+    for (std::size_t i = 0; i < request_.tools.size(); ++i) {
+      const api::Tool& tool = request_.tools[i];
+      if (!is_listed(tool)) continue;
+      tools.push_back({.kind = Kind::Tool,
+                       .index = static_cast<int>(i),
+                       .name = tool.name,
+                       .begin = {0, lines.size()}});
+      lines += signature(tool, style_.spaced_signatures) + '\n';
+      if (tool.cache_mark) marked_tools = lines.size();
     }
     if (text.empty() && lines.empty()) return;
+    begin_format();
     open_turn(style_.open_system);
+    add_parts(std::move(blocks), n_trimmed);
     add_text(text);
     if (!lines.empty()) {
+      begin_format();
       if (!text.empty()) add_text("\n\n");
       add_words(style_.tools_before);
+      add_parts(std::move(tools), 0);
+      if (marked_tools) prompt_.marked_end = behind(here(), *marked_tools);
       add_text(lines);
+      begin_format();
       add_words(style_.tools_behind);
     }
+    if (marks) prompt_.marked_end = here();
     add_pieces(style_.close);
+  }
+
+  // Parts of a text that is about to be added, without its first bytes.
+  void add_parts(std::vector<Prompt::Part> parts, std::size_t n_trimmed) {
+    for (Prompt::Part& part : parts) {
+      part.begin = behind(here(), std::max(part.begin.offset, n_trimmed) - n_trimmed);
+      prompt_.parts.push_back(std::move(part));
+    }
   }
 
   // ---- blocks
@@ -268,7 +350,7 @@ class Renderer {
 
   void note_calls(const Turn& turn) {
     calls_.clear();
-    for (const ContentBlock* block : turn.blocks) {
+    for (const auto& [block, message, index] : turn.blocks) {
       if (block->kind == BlockKind::ToolUse) {
         calls_.emplace(block->id, static_cast<int>(calls_.size()));
       }
@@ -278,12 +360,12 @@ class Renderer {
   // Results stand before all else in a turn, in the order of their calls: parallel calls come back
   // in the order in which they finish, and other blocks may stand anywhere.
   void order_results(Turn& turn) const {
-    const auto place = [&](const ContentBlock* block) {
-      if (block->kind != BlockKind::ToolResult) return INT_MAX;
-      const auto call = calls_.find(block->id);
+    const auto place = [&](const Turn::Block& one) {
+      if (one.block->kind != BlockKind::ToolResult) return INT_MAX;
+      const auto call = calls_.find(one.block->id);
       return call == calls_.end() ? INT_MAX - 1 : call->second;
     };
-    std::stable_sort(turn.blocks.begin(), turn.blocks.end(), [&](const auto* a, const auto* b) {
+    std::stable_sort(turn.blocks.begin(), turn.blocks.end(), [&](const auto& a, const auto& b) {
       return place(a) < place(b);
     });
   }

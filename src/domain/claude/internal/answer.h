@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "domain/claude/internal/answer_memory.h"
+#include "domain/claude/internal/prompt_map.h"
 #include "domain/claude/service.h"
 
 namespace pensieve::claude {
@@ -15,6 +16,8 @@ namespace pensieve::claude {
 struct AnswerSetup {
   std::string model;  // as the request named it
   int prompt_tokens = 0;
+  int marked_tokens = 0;  // of those, up to where the request's last cache_control stands
+  PromptMap map;          // of a prompt that is worth a line in the log; empty otherwise
   std::vector<std::string> stop_sequences;
   chat::ReplyMode mode = chat::ReplyMode::Text;
   bool one_tool_use = false;        // the answer ends behind its first tool call

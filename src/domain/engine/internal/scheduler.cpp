@@ -240,6 +240,11 @@ bool Scheduler::start(Entry& entry, const SequencePool::Prefix& in_arena) {
   const bool restores = stored >= prefix.n_tokens + kWorthRestoring;
   // Pages come back whole, behind whole pages.
   if (restores) prefix.n_tokens -= prefix.n_tokens % compute::kPageTokens;
+  // Before the arena makes room: what is looked at may go.
+  entry.divergence.reset();
+  if (!entry.started && static_cast<int>(entry.tokens.size()) - in_arena.n_tokens >= kLongMiss)
+    entry.divergence =
+        pool_.divergence(entry.tokens, entry.job->rope, in_arena, entry.job->request.group);
   auto sequence = pool_.acquire(prefix, entry.job->rope);
   if (!sequence) {
     if (sequence.error().kind == ErrorKind::Unavailable && n_running() > 0) return false;
@@ -247,6 +252,8 @@ bool Scheduler::start(Entry& entry, const SequencePool::Prefix& in_arena) {
     return true;
   }
   entry.sequence = *sequence;
+  pool_.set_group(entry.sequence, entry.job->request.group);
+  entry.restored = 0;  // it may have been preempted on the way
   entry.reserved_pages = pages_to_reserve(entry);
   entry.moved_us = now_us();
   const int length = pool_.length(entry.sequence);
@@ -267,9 +274,17 @@ void Scheduler::tell_started(Entry& entry) {
   const int cached = pool_.length(entry.sequence);
   entry.job->prefilled_tokens = cached;
   counters_.cached_tokens += static_cast<std::uint64_t>(cached);
+  const int missed = static_cast<int>(entry.tokens.size()) - cached;
+  counters_.hit_tokens += static_cast<std::uint64_t>(cached - entry.restored);
+  counters_.restored_tokens += static_cast<std::uint64_t>(entry.restored);
+  counters_.missed_tokens += static_cast<std::uint64_t>(missed);
+  // What the tier had beyond it goes on like the prompt.
+  const bool tells =
+      missed >= kLongMiss && entry.divergence && entry.divergence->n_common >= cached;
   entry.job->events.push({.kind = TokenEvent::Kind::Started,
                           .cached_tokens = cached,
-                          .restored_tokens = entry.restored});
+                          .restored_tokens = entry.restored,
+                          .divergence = tells ? entry.divergence : std::nullopt});
 }
 
 // ---- the tier
@@ -299,7 +314,6 @@ bool Scheduler::restore_page(Entry& entry) {
       pool_.appended(entry.sequence, compute::kPageTokens);
       entry.restored += compute::kPageTokens;
       entry.job->prefilled_tokens = pool_.length(entry.sequence);
-      counters_.restored_tokens += compute::kPageTokens;
       return true;
     }
     log_warning("a page of KV was not restored: " + restored.error().message);

@@ -26,7 +26,9 @@ struct Counters {
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> prompt_tokens{0};
   std::atomic<std::uint64_t> cached_tokens{0};
+  std::atomic<std::uint64_t> hit_tokens{0};
   std::atomic<std::uint64_t> restored_tokens{0};
+  std::atomic<std::uint64_t> missed_tokens{0};
   std::atomic<std::uint64_t> output_tokens{0};
 };
 
@@ -51,14 +53,15 @@ class Scheduler {
     std::unique_ptr<Constraint> constraint;
     std::vector<std::uint32_t> allowed;  // of the next token, if there is a constraint
     SequenceHandle sequence = SequenceHandle::None;
-    int reserved_pages = 0;              // what admission counted on, of its sequence as a whole
-    int planned = 0;                     // tokens in the step that is being made
-    bool paused = false;                 // its reader lags behind
-    bool started = false;                // Started was given out
-    std::uint64_t moved_us = 0;          // last time it got further
-    std::vector<PageKey> keys;           // of the tokens' full pages, if there is a tier
-    std::unique_ptr<PageReader> reader;  // while pages come back from the tier
-    int restored = 0;                    // tokens that have come
+    int reserved_pages = 0;                // what admission counted on, of its sequence as a whole
+    int planned = 0;                       // tokens in the step that is being made
+    bool paused = false;                   // its reader lags behind
+    bool started = false;                  // Started was given out
+    std::uint64_t moved_us = 0;            // last time it got further
+    std::vector<PageKey> keys;             // of the tokens' full pages, if there is a tier
+    std::unique_ptr<PageReader> reader;    // while pages come back from the tier
+    int restored = 0;                      // tokens that have come
+    std::optional<Divergence> divergence;  // from what was in the arena when it got its sequence
     std::uint64_t leader = 0;  // request whose prefill it waits to share, until that request
     int leader_tokens = 0;     // holds so many tokens
   };

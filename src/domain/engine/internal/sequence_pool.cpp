@@ -3,12 +3,21 @@
 #include "domain/engine/internal/sequence_pool.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <utility>
 
 #include "foundation/check.h"
 
 namespace pensieve::engine {
+namespace {
+
+// 0 is nobody's.
+std::uint64_t digest_of(std::string_view group) {
+  return group.empty() ? 0 : std::hash<std::string_view>()(group) | 1;
+}
+
+}  // namespace
 
 int common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   const std::size_t n = std::min(a.size(), b.size());
@@ -50,6 +59,36 @@ SequencePool::Prefix SequencePool::longest_prefix(std::span<const TokenId> token
     }
   }
   return best;
+}
+
+std::optional<Divergence> SequencePool::divergence(std::span<const TokenId> tokens,
+                                                   compute::RopeVariant rope,
+                                                   const Prefix& longest,
+                                                   std::string_view group) const {
+  Prefix nearest = longest;
+  const std::uint64_t wanted = digest_of(group);
+  if (longest.n_tokens < compute::kPageTokens) {
+    nearest = {};
+    for (std::size_t i = 0; i < slots_.size() && wanted != 0; ++i) {
+      const Slot& slot = slots_[i];
+      if (slot.state == State::Unused || slot.rope != rope || slot.group != wanted) continue;
+      const int n = common_prefix(tokens, backend_.tokens(slot.id));
+      if (nearest.source == SequenceHandle::None || n > nearest.n_tokens)
+        nearest = {static_cast<SequenceHandle>(i), n};
+    }
+  }
+  if (nearest.source == SequenceHandle::None) return std::nullopt;
+  const auto kept = this->tokens(nearest.source);
+  const auto at = static_cast<std::size_t>(nearest.n_tokens);
+  if (at >= kept.size() || at >= tokens.size() || kept[at] == tokens[at]) return std::nullopt;
+  return Divergence{.n_common = nearest.n_tokens,
+                    .kept = kept[at],
+                    .now = tokens[at],
+                    .same_group = wanted != 0 && slot(nearest.source).group == wanted};
+}
+
+void SequencePool::set_group(SequenceHandle handle, std::string_view group) {
+  slot(handle).group = digest_of(group);
 }
 
 int SequencePool::pages_wanted(const Prefix& prefix, int n_tokens) const {
@@ -201,6 +240,7 @@ void SequencePool::close(Slot& slot) {
   drop_pages(slot, 0);
   change_state(slot, State::Unused);
   slot.length = 0;
+  slot.group = 0;
   slot.keys.clear();
   slot.n_offered = 0;
 }

@@ -6,13 +6,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "foundation/ids.h"
 #include "foundation/result.h"
 
 #include "domain/compute/backend.h"
+#include "domain/engine/engine.h"
 #include "domain/engine/kv_tier.h"
 
 namespace pensieve::engine {
@@ -44,6 +47,17 @@ class SequencePool {
   Prefix longest_prefix(std::span<const TokenId> tokens,
                         compute::RopeVariant rope,
                         int limit) const;
+
+  // Where `tokens` part from what was kept. `longest`: of longest_prefix(). Sequences of the group
+  // are looked at if that is less than a page; "" is nobody's group. None where the kept sequence
+  // merely ends.
+  std::optional<Divergence> divergence(std::span<const TokenId> tokens,
+                                       compute::RopeVariant rope,
+                                       const Prefix& longest,
+                                       std::string_view group) const;
+
+  // Whose request works on the sequence.
+  void set_group(SequenceHandle handle, std::string_view group);
 
   // Pages an active sequence needs besides those that active sequences hold already, if it starts
   // from `prefix` and grows to `n_tokens`.
@@ -94,6 +108,7 @@ class SequencePool {
     std::vector<int> pages;     // indices into refs_
     std::vector<PageKey> keys;  // of full pages, as far as they were needed
     int n_offered = 0;          // full pages that the tier has or does not want
+    std::uint64_t group = 0;    // digest of its name
   };
   struct PageRefs {
     int active = 0;
