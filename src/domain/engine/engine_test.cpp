@@ -279,6 +279,9 @@ TEST(Engine, CountsWhatItDid) {
   EXPECT_EQ(stats.requests, 2u);
   EXPECT_EQ(stats.prompt_tokens, 260u);
   EXPECT_EQ(stats.cached_tokens, 129u);
+  EXPECT_EQ(stats.hit_tokens, 129u);
+  EXPECT_EQ(stats.restored_tokens, 0u);
+  EXPECT_EQ(stats.missed_tokens, 130u + 1u);
   EXPECT_EQ(stats.output_tokens, 30u);
   EXPECT_EQ(stats.running, 0);
   EXPECT_EQ(stats.idle_sequences, 1);

@@ -56,6 +56,8 @@ TEST(Tier, APromptSurvivesTheEngine) {
   EXPECT_EQ(warm.answer.tokens, answer);
   EXPECT_EQ(second.control.tokens_computed, 300 - 256 + 29);
   EXPECT_EQ(second.engine->stats().restored_tokens, 256u);
+  EXPECT_EQ(second.engine->stats().hit_tokens, 0u);
+  EXPECT_EQ(second.engine->stats().missed_tokens, 300u - 256u);
 
   // The next turn: what is in the arena now is not read again.
   const Request next = greedy(joined(joined(prompt, answer), random_tokens(20, 2)), 10);
