@@ -3,6 +3,7 @@
 #include "domain/kv_store/kv_store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -176,6 +177,7 @@ class Store final : public KvStore {
       return;
     }
     folder_ = *std::move(folder);
+    open_folder_ = folder_.get();
     writer_ = std::thread([this] { write_pages(); });
     reader_ = std::thread([this] { read_pages(); });
   }
@@ -255,7 +257,10 @@ class Store final : public KvStore {
                                    int first,
                                    std::span<const TokenId> tokens) override;
 
-  Usage usage() const override { return folder_ ? folder_->usage() : Usage{}; }
+  Usage usage() const override {
+    const PageFolder* folder = open_folder_.load();
+    return folder == nullptr ? Usage{} : folder->usage();
+  }
 
  private:
   class Reader;
@@ -281,6 +286,8 @@ class Store final : public KvStore {
   Accountant& accountant_;
   PageKey format_;
   std::unique_ptr<PageFolder> folder_;  // none: the directory cannot be used
+  std::atomic<const PageFolder*> open_folder_{
+      nullptr};  // the same, for threads besides the engine's
   std::optional<LoadPool> loads_;
 
   std::mutex ready_mutex_;  // held while ready_ runs

@@ -53,7 +53,8 @@ class KvStore : public engine::KvTier {
 struct Remembered {
   std::string model;
   int n_tokens = 0;
-  std::uint64_t bytes = 0;  // that only it needs
+  int n_own_tokens = 0;     // what several share counts for one of them
+  std::uint64_t bytes = 0;  // of its own tokens
   std::int64_t used_s = 0;  // since 1970
 };
 

@@ -563,13 +563,19 @@ TEST(Look, ListsWhatIsThereFromItsFirstToken) {
   auto memory = look_at(place.root());
   ASSERT_TRUE(memory);
   std::vector<int> lengths;
+  int own = 0;
+  std::uint64_t own_bytes = 0;
   for (const auto& history : memory->histories) {
     lengths.push_back(history.n_tokens);
+    own += history.n_own_tokens;
+    own_bytes += history.bytes;
     EXPECT_EQ(history.model, "Test");
   }
   std::sort(lengths.begin(), lengths.end());
   EXPECT_EQ(lengths, (std::vector<int>{64, 192, 256}));
   EXPECT_EQ(memory->usage.pages, 7u);
+  EXPECT_EQ(own, 7 * 64) << "the page that two of them begin with counts once";
+  EXPECT_EQ(own_bytes, memory->usage.bytes);
   const auto freed = clear(place.root());
   ASSERT_TRUE(freed);
   EXPECT_EQ(*freed, memory->usage.bytes);

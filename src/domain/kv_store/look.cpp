@@ -82,19 +82,26 @@ std::vector<Remembered> histories_of(const Directory& folder) {
   const std::string model = model_of(folder);
   std::vector<Remembered> histories;
   std::vector<std::size_t> open;  // the pages of the history that is being followed
-  std::vector<std::uint64_t> uncounted(pages.size());
+  struct Share {
+    int n_pages = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Share> uncounted(pages.size());  // of what leads to a page, itself included
   for (std::size_t i = 0; i < pages.size(); ++i) {
     while (!open.empty() && !goes_on(pages[open.back()], pages[i])) open.pop_back();
     if (open.empty() && pages[i].tokens.size() != compute::kPageTokens) continue;
-    uncounted[i] = pages[i].bytes + (open.empty() ? 0 : std::exchange(uncounted[open.back()], 0));
+    if (!open.empty()) uncounted[i] = std::exchange(uncounted[open.back()], {});
+    ++uncounted[i].n_pages;
+    uncounted[i].bytes += pages[i].bytes;
     if (!open.empty()) pages[open.back()].continued = true;
     open.push_back(i);
   }
   for (std::size_t i = 0; i < pages.size(); ++i) {
-    if (pages[i].continued || uncounted[i] == 0) continue;
+    if (pages[i].continued || uncounted[i].bytes == 0) continue;
     histories.push_back({.model = model,
                          .n_tokens = static_cast<int>(pages[i].tokens.size()),
-                         .bytes = uncounted[i],
+                         .n_own_tokens = uncounted[i].n_pages * compute::kPageTokens,
+                         .bytes = uncounted[i].bytes,
                          .used_s = pages[i].used_s});
   }
   return histories;
