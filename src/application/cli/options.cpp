@@ -119,6 +119,10 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
       ->type_name("LEVEL")
       ->check(one_of({"debug", "info", "warning", "error"}))
       ->group("Log");
+  app->add_flag("--log-prompt-text",
+                options.log_prompt_text,
+                "Lines about prompts that were not found in the cache show the words that differ")
+      ->group("Log");
   app->add_option("--log-format", words.log_format, "Log lines for people or for machines")
       ->type_name("text|json")
       ->check(one_of({"text", "json"}))

@@ -58,6 +58,7 @@ struct Options {
   std::string upstream_model;         // empty: the first that it lists
   std::optional<LogLevel> log_level;  // nothing: Info when serving, Warning otherwise
   LogFormat log_format = LogFormat::Text;
+  bool log_prompt_text = false;  // where a line about the cache may show two tokens of prompts
 
   // serve
   std::string host = "127.0.0.1";

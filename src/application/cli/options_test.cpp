@@ -27,6 +27,7 @@ TEST(CommandLine, AloneServesWithTheDefaults) {
   EXPECT_FALSE(options.kv);
   EXPECT_FALSE(options.log_level);
   EXPECT_EQ(options.log_format, LogFormat::Text);
+  EXPECT_FALSE(options.log_prompt_text);
   EXPECT_EQ(options.activations, compute::cpu::Activations::Auto);
   EXPECT_EQ(options.plain_weights, model::PlainWeights::Auto);
 }
@@ -55,6 +56,7 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
   EXPECT_EQ(options.activations, compute::cpu::Activations::Int8);
   EXPECT_EQ(options.log_level, LogLevel::Debug);
   EXPECT_EQ(options.log_format, LogFormat::JsonLines);
+  EXPECT_TRUE(taken({"--log-prompt-text"}).log_prompt_text);
   EXPECT_EQ(taken({"--kv", "f16"}).kv, compute::KvType::F16);
   EXPECT_EQ(taken({"--kv", "f32"}).kv, compute::KvType::F32);
   EXPECT_FALSE(taken({"--kv", "auto"}).kv);

@@ -94,6 +94,26 @@ std::vector<Row> upstream_rows(const Stack& stack) {
           {"window", grouped(static_cast<std::uint64_t>(stack.window.tokens)) + " tokens"}};
 }
 
+// What is kept of this model's prompts on the disk, from earlier runs too.
+std::string remembered_text(const Stack& stack) {
+  if (stack.tier == nullptr) return "off";
+  std::uint64_t n_conversations = 0, n_tokens = 0, n_bytes = 0;
+  const auto home = home_directory();
+  if (!home) return "nothing yet";
+  const auto memory = kv_store::look_at(memory_directory(*home));
+  if (!memory) return "nothing yet";
+  for (const kv_store::Remembered& one : memory->histories) {
+    if (one.model != stack.model.file->name()) continue;
+    ++n_conversations;
+    n_tokens += static_cast<std::uint64_t>(one.n_own_tokens);
+    n_bytes += one.bytes;
+  }
+  if (n_conversations == 0) return "nothing yet";
+  return grouped(n_conversations) +
+         (n_conversations == 1 ? " conversation, " : " conversations, ") + grouped(n_tokens) +
+         " tokens, " + human_bytes(n_bytes) + " on disk";
+}
+
 std::vector<Row> start_rows(const Stack& stack, const server::Server& server, const Token& token) {
   const SystemMemory now = read_system_memory();
   std::vector<Row> rows = stack.upstream == nullptr ? model_rows(stack) : upstream_rows(stack);
@@ -101,6 +121,7 @@ std::vector<Row> start_rows(const Stack& stack, const server::Server& server, co
                   std::string(to_string(level_of(now))) + ", " +
                       (now.known ? human_bytes(now.available_bytes) + " available"
                                  : "the system does not say how much")});
+  if (stack.upstream == nullptr) rows.push_back({"remembers", remembered_text(stack)});
   rows.push_back({"address", server.url()});
   rows.push_back({"token", token.file.empty() ? "from PENSIEVE_TOKEN" : token.file});
   return rows;
@@ -124,7 +145,7 @@ void announce(const Options& options,
   }
   if (stack.by_default) std::printf("%s\n\n", embedded_model_notice().c_str());
   std::printf("Pensieve %s is ready.\n", PENSIEVE_VERSION);
-  for (const Row& row : rows) std::printf("  %-8s %s\n", row.name, row.text.c_str());
+  for (const Row& row : rows) std::printf("  %-9s %s\n", row.name, row.text.c_str());
   std::printf("Connect Claude Code with `pensieve claude`, or by hand:\n  %s\nCtrl-C ends it.\n",
               connect_line(stack, server, token).c_str());
   std::fflush(stdout);
@@ -190,6 +211,10 @@ Result<int> serve_until_a_signal(const Options& options) {
   listen.allowed_hosts = options.allowed_hosts;
   listen.allowed_origins = options.allowed_origins;
   if (stack->upstream != nullptr) listen.stream_head_wait = kRefusalWait;
+  listen.log_prompt_text = options.log_prompt_text;
+  if (const auto* tier = stack->tier.get(); tier != nullptr) {
+    listen.read_kv_disk = [tier] { return tier->usage(); };
+  }
   PENSIEVE_TRY(const auto server,
                server::Server::create(std::move(listen),
                                       info_of(options, *stack),

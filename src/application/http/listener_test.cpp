@@ -363,6 +363,35 @@ TEST_F(ListenerTest, SendsAStreamsHeadWhenItHasWaitedLongEnough) {
   EXPECT_TRUE(one.ends_within(std::chrono::seconds(5)));
 }
 
+TEST_F(ListenerTest, AddsToAStreamsHeadWhatItsFirstPieceSays) {
+  handler_.head_wait = std::chrono::seconds(60);
+  start();
+  RawClient one = client();
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  ASSERT_TRUE(eventually([&] { return handler_.script.alive == 1; }));
+  handler_.script.push({.bytes = "data: a\n\n", .headers = {{.name = "X-Said", .value = "yes"}}});
+  const auto head = one.read_head();
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->header("x-said"), "yes");
+  EXPECT_EQ(head->header("content-type"), "text/event-stream");
+  EXPECT_EQ(one.read_chunk(), "data: a\n\n");
+  EXPECT_EQ(handler_.script.early_heads, 0);
+  handler_.script.push({.bytes = "data: b\n\n",
+                        .finished = true,
+                        .headers = {{.name = "X-Said", .value = "too late"}}});
+  EXPECT_EQ(one.read_chunk(), "data: b\n\n");
+  EXPECT_EQ(one.read_chunk(), "");
+
+  handler_.head_wait = milliseconds(1);
+  ASSERT_TRUE(one.send(get("/stream-or-not")));
+  EXPECT_EQ(one.read_head()->header("x-said"), "");
+  EXPECT_EQ(handler_.script.early_heads, 1);
+  handler_.script.push({.bytes = "data: c\n\n",
+                        .finished = true,
+                        .headers = {{.name = "X-Said", .value = "too late"}}});
+  EXPECT_EQ(one.read_chunk(), "data: c\n\n");
+}
+
 TEST_F(ListenerTest, DropsAStreamWhoseClientLeavesBeforeItsHead) {
   handler_.head_wait = std::chrono::seconds(60);
   start();

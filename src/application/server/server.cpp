@@ -11,6 +11,7 @@
 #include "application/http/listener.h"
 #include "application/server/internal/context.h"
 #include "application/server/internal/routes.h"
+#include "application/server/internal/watched_reply.h"
 
 namespace pensieve::server {
 namespace {
@@ -86,6 +87,19 @@ class ServerImpl final : public Server, private http::Handler {
   // The order of checks is the order of what a stranger may learn: framing came before; then the
   // name, the origin, the route, the token, the content type. The size comes behind.
   std::optional<http::Response> admit(const http::RequestHead& head) override {
+    auto refusal = refusal_of(head);
+    if (refusal) context_.metrics.answered(label_of(&head), refusal->status, {});
+    return refusal;
+  }
+
+  // The route as the metrics name it.
+  static std::string_view label_of(const http::RequestHead* head) {
+    const Route* route =
+        head == nullptr ? nullptr : find_route(canonical_path(head->path), head->method);
+    return route == nullptr ? std::string_view("other") : route->path;
+  }
+
+  std::optional<http::Response> refusal_of(const http::RequestHead& head) {
     const std::string_view origin = head.header("origin");
     if (!context_.hosts.allows(head.host) ||
         (!head.authority.empty() && !context_.hosts.allows(head.authority))) {
@@ -106,33 +120,35 @@ class ServerImpl final : public Server, private http::Handler {
     const Route* route = find_route(path, head.method);
     if (route == nullptr) return refuse_route(head, path);
     if (!route->open && !context_.token.accepts(head)) {
-      return refuse({.kind = ErrorKind::Authentication,
-                     .message = "the token is missing or wrong: send the one in Pensieve's home "
-                                "directory as x-api-key or as a bearer token"},
-                    &head);
+      return make_refusal(
+          {.kind = ErrorKind::Authentication,
+           .message = "the token is missing or wrong: send the one in Pensieve's home "
+                      "directory as x-api-key or as a bearer token"},
+          &head);
     }
     if (route->method == "POST") {
       if (auto refusal = refuse_content(head)) return refusal;
     }
     if (context_.draining.load() && path != "/health") {
-      return refuse({.kind = ErrorKind::Unavailable,
-                     .message = "the server is shutting down",
-                     .retry_after_s = 5},
-                    &head);
+      return make_refusal({.kind = ErrorKind::Unavailable,
+                           .message = "the server is shutting down",
+                           .retry_after_s = 5},
+                          &head);
     }
     return std::nullopt;
   }
 
   http::Response refuse_route(const http::RequestHead& head, std::string_view path) {
     if (!is_known_method(head.method)) {
-      return refuse({.kind = ErrorKind::NotImplemented,
-                     .message = "the method " + printable(head.method) + " is not implemented"},
-                    &head);
+      return make_refusal(
+          {.kind = ErrorKind::NotImplemented,
+           .message = "the method " + printable(head.method) + " is not implemented"},
+          &head);
     }
     std::string allowed = allowed_methods(path);
     const bool never = head.method == "TRACE" || head.method == "CONNECT";
     if (allowed.empty() && !never) {
-      return refuse(
+      return make_refusal(
           {.kind = ErrorKind::NotFound, .message = "there is nothing at " + printable(head.path)},
           &head);
     }
@@ -141,10 +157,11 @@ class ServerImpl final : public Server, private http::Handler {
       return preflight(head, allowed);
     }
     if (allowed.empty()) allowed = "GET, HEAD, POST";
-    http::Response response = refuse({.kind = ErrorKind::MethodNotAllowed,
-                                      .message = "the method " + printable(head.method) +
-                                                 " is not allowed here, but " + allowed + " is"},
-                                     &head);
+    http::Response response =
+        make_refusal({.kind = ErrorKind::MethodNotAllowed,
+                      .message = "the method " + printable(head.method) +
+                                 " is not allowed here, but " + allowed + " is"},
+                     &head);
     response.headers.push_back({.name = "Allow", .value = std::move(allowed)});
     return response;
   }
@@ -173,15 +190,15 @@ class ServerImpl final : public Server, private http::Handler {
   std::optional<http::Response> refuse_content(const http::RequestHead& head) {
     const std::string_view encoding = head.header("content-encoding");
     if (head.count("content-encoding") > 0 && !http::equal_ignoring_case(encoding, "identity")) {
-      return refuse({.kind = ErrorKind::UnsupportedMedia,
-                     .message = "the content encoding " + printable(encoding) +
-                                " is not supported: send the body as it is"},
-                    &head);
+      return make_refusal({.kind = ErrorKind::UnsupportedMedia,
+                           .message = "the content encoding " + printable(encoding) +
+                                      " is not supported: send the body as it is"},
+                          &head);
     }
     if (head.count("content-type") != 1 || !is_json(head.header("content-type"))) {
-      return refuse({.kind = ErrorKind::UnsupportedMedia,
-                     .message = "the content type must be application/json"},
-                    &head);
+      return make_refusal({.kind = ErrorKind::UnsupportedMedia,
+                           .message = "the content type must be application/json"},
+                          &head);
     }
     return std::nullopt;
   }
@@ -197,12 +214,19 @@ class ServerImpl final : public Server, private http::Handler {
     if (log_enabled(LogLevel::Debug)) {
       log_debug(request.head.method + " " + printable(path), call.request_id);
     }
-    if (route->open && !context_.token.accepts(request.head)) return route->run(call);
-    Use use(context_.use);
-    return until_answered(route->run(call), std::move(use));
+    const bool used = route->is_use && (!route->open || context_.token.accepts(request.head));
+    Attendance attendance(context_, route->path, used);
+    return watched(route->run(call), std::move(attendance));
   }
 
+  // What the connection refuses by itself.
   http::Response refuse(const Error& error, const http::RequestHead* head) override {
+    http::Response response = make_refusal(error, head);
+    context_.metrics.answered(label_of(head), response.status, {});
+    return response;
+  }
+
+  http::Response make_refusal(const Error& error, const http::RequestHead* head) {
     if (head == nullptr) return make_error(context_, error, new_request_id(), {});
     return make_error(context_,
                       error,
@@ -211,7 +235,7 @@ class ServerImpl final : public Server, private http::Handler {
                       surface_of(canonical_path(head->path)));
   }
 
-  // As refuse(), but no page of another origin may read it.
+  // As make_refusal(), but no page of another origin may read it.
   http::Response refuse_stranger(const Error& error, const http::RequestHead& head) {
     return make_error(context_, error, new_request_id(), {}, surface_of(canonical_path(head.path)));
   }

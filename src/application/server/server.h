@@ -16,6 +16,7 @@
 
 #include "domain/claude/service.h"
 #include "domain/engine/engine.h"
+#include "domain/kv_store/kv_store.h"
 
 #include "application/http/limits.h"
 
@@ -29,10 +30,12 @@ struct ServerOptions {
   std::vector<std::string> allowed_origins{};  // beyond the server's own: "https://name:port"
   int io_threads = 3;
   http::Limits limits{};
-  // How long a stream's status waits for the answer's beginning, where that may be a refusal that
-  // comes from elsewhere; then 200 and pings. A model in this process needs none.
-  std::chrono::milliseconds stream_head_wait{0};
+  // How long a stream's head waits for the answer's beginning, which may be a refusal that comes
+  // from elsewhere, and which says what X-Pensieve-Cache tells; then 200, message_start and pings.
+  std::chrono::milliseconds stream_head_wait{200};
   std::function<SystemMemory()> read_memory{};  // empty: the machine's; called at most every 250 ms
+  std::function<kv_store::Usage()> read_kv_disk{};  // empty: no KV is kept on the disk
+  bool log_prompt_text = false;  // two tokens of a prompt that differs from what was kept
 };
 
 // What /health and /v1/models say about the process.

@@ -59,7 +59,7 @@ TEST_F(ServerTest, NamesTheMethodsOfEachRoute) {
                                  "//health",
                                  "/HEALTH",
                                  "/v1/v1/v1/messages",
-                                 "/metrics",
+                                 "/metrics/x",
                                  "/debug/pprof",
                                  "/slots"}) {
     const auto response = ask({.path = path});

@@ -142,8 +142,107 @@ constexpr std::string_view kToolCall =
     "<tool_call>\n{\"name\": \"Bash\", \"arguments\": {\"command\": \"ls -a\", \"n\": "
     "1}}\n</tool_call>";
 
-TEST(Answer, StartsBeforeTheEngineHasLookedAtThePrompt) {
+// The usage of a message_start that comes alone.
+Json usage_at_start(const Result<std::vector<api::Event>>& events) {
+  if (!events || events->size() != 1 || events->front().name != "message_start") {
+    ADD_FAILURE() << "no message_start";
+    return {};
+  }
+  return (*parse_json(events->front().json))["message"]["usage"];
+}
+
+TEST(Answer, StartsOnceTheEngineHasBegunWithThePrompt) {
   Playing playing;
+  EXPECT_TRUE(playing.answer->poll()->empty());
+  EXPECT_EQ(playing.answer->cache(), nullptr);
+  playing.script->play(started(4));
+  const Json usage = usage_at_start(playing.answer->poll());
+  EXPECT_EQ(usage["input_tokens"], 6);
+  EXPECT_EQ(usage["cache_read_input_tokens"], 4);
+  ASSERT_NE(playing.answer->cache(), nullptr);
+  EXPECT_EQ(playing.answer->cache()->hit, 4);
+  EXPECT_EQ(playing.answer->cache()->restored, 0);
+  EXPECT_EQ(playing.answer->cache()->missed, 6);
+  EXPECT_TRUE(playing.answer->poll()->empty());
+}
+
+TEST(Answer, TellsWhatTheDiskGaveFromWhatMemoryHad) {
+  Playing playing;
+  TokenEvent begun = started(7);
+  begun.restored_tokens = 5;
+  playing.script->play(begun);
+  playing.poll();
+  EXPECT_EQ(playing.answer->cache()->hit, 2);
+  EXPECT_EQ(playing.answer->cache()->restored, 5);
+  EXPECT_EQ(playing.answer->cache()->missed, 3);
+  EXPECT_EQ(playing.answer->message().usage.cache_read_input_tokens, 7);
+}
+
+// Up to the mark it is kept because the client asked for it; what was read was not computed.
+TEST(Answer, CountsWhatIsComputedUpToTheLastMarkAsCreated) {
+  struct Case {
+    int marked, cached, created;
+  };
+  for (const auto& [marked, cached, created] : {Case{0, 4, 0},
+                                                Case{8, 0, 8},
+                                                Case{8, 4, 4},
+                                                Case{8, 8, 0},
+                                                Case{8, 9, 0},
+                                                Case{10, 4, 6}}) {
+    SCOPED_TRACE(testing::Message() << marked << " marked, " << cached << " cached");
+    AnswerSetup setup;
+    setup.marked_tokens = marked;
+    Playing playing(setup);
+    playing.script->play(started(cached));
+    const Json usage = usage_at_start(playing.answer->poll());
+    EXPECT_EQ(usage["cache_creation_input_tokens"], created);
+    EXPECT_EQ(usage["cache_read_input_tokens"], cached);
+    EXPECT_EQ(usage["input_tokens"], 10 - created - cached);
+  }
+}
+
+TEST(Answer, NamesThePartOfTheRequestWhereItsBeginningDiffers) {
+  using Kind = chat::Prompt::Part::Kind;
+  AnswerSetup setup;
+  setup.map.parts = {{.kind = Kind::Format},
+                     {.kind = Kind::System, .index = 1},
+                     {.kind = Kind::Tool, .index = 13, .name = "Ba\nsh"},
+                     {.kind = Kind::Message, .index = 6, .block = 0},
+                     {.kind = Kind::Message, .index = 7, .block = 1, .role = api::Role::Assistant}};
+  setup.map.begins = {0, 3, 5, 7, 9};
+  const std::vector<std::string> names = {"the format's own words",
+                                          "the format's own words",
+                                          "the format's own words",
+                                          "system block 2",
+                                          "system block 2",
+                                          R"(tool 14 (Ba\x0ash))",
+                                          R"(tool 14 (Ba\x0ash))",
+                                          "message 7 (user), block 1",
+                                          "message 7 (user), block 1",
+                                          "message 8 (assistant), block 2",
+                                          "message 8 (assistant), block 2"};
+  for (int at = 0; at <= 10; ++at) {
+    Playing playing(setup);
+    TokenEvent begun = started(0);
+    begun.divergence = {.n_common = at,
+                        .kept = tokens_of("left")[0],
+                        .now = tokens_of("right")[0],
+                        .same_group = true};
+    playing.script->play(begun);
+    playing.poll();
+    const auto& miss = playing.answer->cache()->miss;
+    ASSERT_TRUE(miss.has_value());
+    EXPECT_EQ(miss->n_common, at);
+    EXPECT_EQ(miss->part, names[static_cast<std::size_t>(at)]);
+    EXPECT_EQ(miss->kept, tiny_model().tokenizer->bytes(tokens_of("left")[0]));
+    EXPECT_EQ(miss->now, tiny_model().tokenizer->bytes(tokens_of("right")[0]));
+    EXPECT_TRUE(miss->same_session);
+  }
+}
+
+TEST(Answer, StartsBeforeTheEngineDoesWhenItIsToldTo) {
+  Playing playing;
+  playing.answer->begin();
   auto events = playing.answer->poll();
   ASSERT_TRUE(events.has_value());
   ASSERT_EQ(events->size(), 1u);
@@ -389,7 +488,7 @@ TEST(Answer, WakesAReaderOnceThereIsSomething) {
   Playing playing;
   std::atomic<int> rings{0};
   playing.answer->on_ready([&] { ++rings; });
-  EXPECT_EQ(rings, 1);  // message_start is there
+  EXPECT_EQ(rings, 0);
   playing.poll();
   playing.answer->wait(0);  // nothing new: comes back at its limit
   const auto tokens = tokens_of("Hello there, how are you?");
@@ -403,7 +502,7 @@ TEST(Answer, WakesAReaderOnceThereIsSomething) {
     playing.poll();
   }
   engine.join();
-  EXPECT_EQ(rings, 1 + 1 + static_cast<int>(tokens.size()) + 1);
+  EXPECT_EQ(rings, 1 + static_cast<int>(tokens.size()) + 1);
   EXPECT_EQ(playing.stream.text(), "Hello there, how are you?");
   playing.answer->wait(10'000);  // a finished answer has nothing to wait for
 }
@@ -417,8 +516,10 @@ TEST(Answer, CallsNobodyBackWhoHasLeft) {
                               *tiny_model().tokenizer,
                               *tiny_model().format);
     answer->on_ready([&] { ++rings; });
+    script->play(started(0));
+    EXPECT_EQ(rings, 1);
   }
-  script->play(started(0));
+  script->play(end(FinishReason::StopToken));
   EXPECT_EQ(rings, 1);
 }
 

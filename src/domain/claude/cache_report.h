@@ -20,7 +20,7 @@ struct CacheReport {
   int hit = 0;       // found in memory
   int restored = 0;  // read back from the disk
   int missed = 0;    // computed
-  std::optional<PrefixMiss> miss;
+  std::optional<PrefixMiss> miss = std::nullopt;
 };
 
 }  // namespace pensieve::claude

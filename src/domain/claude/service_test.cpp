@@ -264,6 +264,31 @@ TEST_F(ServiceTest, CountsWhatTheUsageSays) {
   }
 }
 
+// A mark at the end of the last message: only what closes its turn and opens the next one is
+// behind. A mark in the system text: what stands before its end, as tokens of their own.
+TEST_F(ServiceTest, CountsTheTokensUpToTheLastMark) {
+  auto request = ask("Which files did I change on Monday? " + std::to_string(17), 1);
+  request.system = {text_block("You are terse."), text_block("Answer in English.")};
+  request.messages.back().content.back().cache_mark = true;
+  const auto whole = run(request).usage;
+  EXPECT_EQ(whole.input_tokens, 2);  // <|end|> <|assistant|>
+  EXPECT_GT(whole.cache_creation_input_tokens, 10);
+  const auto again = run(request).usage;
+  EXPECT_EQ(again.input_tokens + again.cache_creation_input_tokens, 1);
+
+  auto system = ask("And on Tuesday?", 1);
+  system.system = {text_block("You are a poet from the north."), text_block("Rhyme always.")};
+  system.system.back().cache_mark = true;
+  chat::Prompt before;
+  before.pieces = {{.control = true, .text = "<|system|>"},
+                   {.text = "You are a poet from the north.\n\nRhyme always."}};
+  const auto expected = service_->encode(before);
+  ASSERT_TRUE(expected.has_value());
+  const auto usage = run(system).usage;
+  EXPECT_EQ(usage.cache_read_input_tokens + usage.cache_creation_input_tokens,
+            static_cast<int>(expected->size()));
+}
+
 TEST_F(ServiceTest, ReusesThePrefixOfAnEarlierAnswer) {
   auto request = request_for(references().at("plain-find"));
   request.max_tokens = 4;

@@ -51,8 +51,9 @@ class Script {
     return polls_;
   }
 
-  std::atomic<int> alive{0};   // answers that exist now
-  std::atomic<int> opened{0};  // answers that ever did
+  std::atomic<int> alive{0};        // answers that exist now
+  std::atomic<int> opened{0};       // answers that ever did
+  std::atomic<int> early_heads{0};  // heads that left before the first piece
 
  private:
   mutable std::mutex mutex_;
@@ -153,6 +154,7 @@ class TestHandler final : public Handler {
     }
     void on_ready(std::function<void()> ready) override { script_.set_ready(std::move(ready)); }
     StreamPiece poll() override { return script_.pop().value_or(StreamPiece{}); }
+    void head_leaves() override { ++script_.early_heads; }
     std::string ping() override { return sse_event("ping", "{}"); }
     std::string cut_off() override { return sse_event("error", "{}"); }
 

@@ -63,8 +63,8 @@ http::Response make_response(Context& context,
   if (!origin.empty() && context.origins.allows(origin)) {
     response.headers.push_back(
         {.name = "Access-Control-Allow-Origin", .value = std::string(origin)});
-    response.headers.push_back(
-        {.name = "Access-Control-Expose-Headers", .value = "request-id, retry-after"});
+    response.headers.push_back({.name = "Access-Control-Expose-Headers",
+                                .value = "request-id, retry-after, x-pensieve-cache"});
   }
   return response;
 }

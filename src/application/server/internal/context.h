@@ -18,6 +18,7 @@
 #include "application/server/internal/access.h"
 #include "application/server/internal/in_use.h"
 #include "application/server/internal/memory_sampler.h"
+#include "application/server/internal/metrics.h"
 #include "application/server/server.h"
 
 namespace pensieve::server {
@@ -38,8 +39,10 @@ struct Context {
   OriginPolicy origins;
   int port = 0;
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  const std::chrono::system_clock::time_point started_at = std::chrono::system_clock::now();
   std::atomic<bool> draining{false};
   UseClock use{};
+  Metrics metrics{};
 };
 
 // A response with the headers that all of them carry: request-id, memory, and for a page of an

@@ -115,6 +115,30 @@ http::Reply get_alive(Call& call) {
   return ok(call, R"({"status":"ok"})");
 }
 
+// What is counted, for Prometheus. Nothing of what a request or an answer said is in it.
+http::Reply get_metrics(Call& call) {
+  Context& context = call.context;
+  const ServerInfo& info = context.info;
+  Readings readings{.version = info.version,
+                    .model = info.model_id,
+                    .backend = info.backend,
+                    .kernels = info.kernels,
+                    .started_unix_s = std::chrono::duration_cast<std::chrono::seconds>(
+                                          context.started_at.time_since_epoch())
+                                          .count(),
+                    .memory = context.memory.sample(),
+                    .resident_bytes = resident_bytes(),
+                    .memory_limit = context.accountant.limit()};
+  for (std::size_t use = 0; use < kMemoryUses; ++use) {
+    readings.held[use] = context.accountant.held(static_cast<MemoryUse>(use));
+  }
+  if (context.engine != nullptr) readings.engine = context.engine->stats();
+  if (context.options.read_kv_disk) readings.disk = context.options.read_kv_disk();
+  http::Response response = ok(call, context.metrics.text(readings));
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  return response;
+}
+
 // The client's telemetry: taken, so that it does not repeat itself, and dropped.
 http::Reply post_event_batch(Call& call) {
   return ok(call, "{}");

@@ -8,6 +8,7 @@
 #include "domain/api/messages.h"
 
 #include "application/http/response_writer.h"
+#include "application/server/internal/answer_watch.h"
 #include "application/server/internal/routes.h"
 
 namespace pensieve::server {
@@ -24,21 +25,28 @@ class PendingMessage final : public http::Pending {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
+        watch_(call.context, call.request_id),
         answer_(std::move(answer)) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   std::optional<http::Response> poll() override {
     const auto events = answer_->poll();
-    if (!events) return make_error(context_, events.error(), request_id_, origin_);
-    if (!answer_->finished()) return std::nullopt;
-    return make_response(context_, 200, api::to_json(answer_->message()), request_id_, origin_);
+    watch_.look(*answer_);
+    if (events && !answer_->finished()) return std::nullopt;
+    http::Response response =
+        events
+            ? make_response(context_, 200, api::to_json(answer_->message()), request_id_, origin_)
+            : make_error(context_, events.error(), request_id_, origin_);
+    for (http::Header& header : watch_.headers()) response.headers.push_back(std::move(header));
+    return response;
   }
 
  private:
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
+  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
 };
 
@@ -49,12 +57,14 @@ class MessageStream final : public http::EventStream {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
+        watch_(call.context, call.request_id),
         answer_(std::move(answer)) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   http::StreamPiece poll() override {
     const auto events = answer_->poll();
+    watch_.look(*answer_);
     if (!events) {
       log_warning("a stream ended with an error: " + events.error().message, request_id_);
       return {.bytes = frame(api::error_event(events.error(), request_id_)),
@@ -64,8 +74,11 @@ class MessageStream final : public http::EventStream {
     }
     http::StreamPiece piece{.bytes = {}, .finished = answer_->finished()};
     for (const api::Event& event : *events) piece.bytes += frame(event);
+    if (!std::exchange(begun_, begun_ || !piece.bytes.empty())) piece.headers = watch_.headers();
     return piece;
   }
+
+  void head_leaves() override { answer_->begin(); }
 
   std::string ping() override { return frame(api::ping()); }
 
@@ -78,7 +91,9 @@ class MessageStream final : public http::EventStream {
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
+  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
+  bool begun_ = false;
 };
 
 }  // namespace

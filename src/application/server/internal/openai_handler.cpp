@@ -15,6 +15,7 @@
 #include "application/http/response_writer.h"
 #include "application/proxy/openai_reply.h"
 #include "application/proxy/openai_request.h"
+#include "application/server/internal/answer_watch.h"
 #include "application/server/internal/routes.h"
 
 namespace pensieve::server {
@@ -77,23 +78,26 @@ class PendingReply final : public http::Pending {
         form_(form),
         shape_(std::move(shape)),
         stamp_(stamp_of(call.context)),
+        watch_(call.context, call.request_id),
         answer_(std::move(answer)) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   std::optional<http::Response> poll() override {
     const auto events = answer_->poll();
-    if (!events) {
-      return make_error(context_, events.error(), request_id_, origin_, Surface::OpenAi);
-    }
+    watch_.look(*answer_);
     Scores scores = answer_->take_scores();
     std::move(scores.begin(), scores.end(), std::back_inserter(scores_));
-    if (!answer_->finished()) return std::nullopt;
-    return make_response(context_,
-                         200,
-                         form_.whole(answer_->message(), scores_, shape_, stamp_),
-                         request_id_,
-                         origin_);
+    if (events && !answer_->finished()) return std::nullopt;
+    http::Response response =
+        events ? make_response(context_,
+                               200,
+                               form_.whole(answer_->message(), scores_, shape_, stamp_),
+                               request_id_,
+                               origin_)
+               : make_error(context_, events.error(), request_id_, origin_, Surface::OpenAi);
+    for (http::Header& header : watch_.headers()) response.headers.push_back(std::move(header));
+    return response;
   }
 
  private:
@@ -103,6 +107,7 @@ class PendingReply final : public http::Pending {
   const Form& form_;
   const ReplyShape shape_;
   const ReplyStamp stamp_;
+  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
   Scores scores_;
 };
@@ -117,6 +122,7 @@ class ReplyStream final : public http::EventStream {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
+        watch_(call.context, call.request_id),
         answer_(std::move(answer)),
         chunks_(form.chunks(shape, stamp_of(call.context))) {}
 
@@ -124,6 +130,7 @@ class ReplyStream final : public http::EventStream {
 
   http::StreamPiece poll() override {
     const auto events = answer_->poll();
+    watch_.look(*answer_);
     if (!events) {
       log_warning("a stream ended with an error: " + events.error().message, request_id_);
       return {
@@ -133,8 +140,8 @@ class ReplyStream final : public http::EventStream {
           .instead = make_error(context_, events.error(), request_id_, origin_, Surface::OpenAi)};
     }
     http::StreamPiece piece{.bytes = {}, .finished = answer_->finished()};
-    begun_ = begun_ || !events->empty();
-    if (!begun_) return piece;
+    if (!begun_ && events->empty()) return piece;
+    if (!std::exchange(begun_, true)) piece.headers = watch_.headers();
     const Scores scores = answer_->take_scores();
     for (const std::string& data : chunks_->take(answer_->message(), scores, piece.finished)) {
       piece.bytes += frame(data);
@@ -142,6 +149,8 @@ class ReplyStream final : public http::EventStream {
     if (piece.finished) piece.bytes += frame(proxy::kStreamEnd);
     return piece;
   }
+
+  void head_leaves() override { answer_->begin(); }
 
   // A comment (WHATWG HTML, 9.2.6): this API has no event that says nothing.
   std::string ping() override { return ": ping\n\n"; }
@@ -155,6 +164,7 @@ class ReplyStream final : public http::EventStream {
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
+  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
   const std::unique_ptr<proxy::ChunkWriter> chunks_;
   bool begun_ = false;

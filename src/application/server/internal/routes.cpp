@@ -23,6 +23,7 @@ constexpr std::array kRoutes{
     Route{.method = "GET", .path = "/v1/models", .open = false, .run = get_models},
     Route{.method = "GET", .path = "/v1/models/", .open = false, .run = get_model},
     Route{.method = "GET", .path = "/health", .open = true, .run = get_health},
+    Route{.method = "GET", .path = "/metrics", .open = false, .run = get_metrics, .is_use = false},
     Route{.method = "GET", .path = "/", .open = true, .run = get_alive},
     Route{.method = "GET", .path = "/api/hello", .open = true, .run = get_alive},
     Route{.method = "POST",

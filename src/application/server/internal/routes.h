@@ -26,6 +26,7 @@ struct Route {
   std::string_view path;    // one that ends with '/' (and is more than that) takes a name behind it
   bool open;                // answers without a token
   http::Reply (*run)(Call&);
+  bool is_use = true;  // asking keeps a server alive that ends when nobody uses it
 };
 
 std::span<const Route> routes();
@@ -51,6 +52,7 @@ http::Reply get_models(Call& call);
 http::Reply get_model(Call& call);
 http::Reply get_health(Call& call);
 http::Reply get_alive(Call& call);
+http::Reply get_metrics(Call& call);
 http::Reply post_event_batch(Call& call);
 
 }  // namespace pensieve::server

@@ -44,10 +44,14 @@ class Play {
   void message(api::Message message) {
     change([&] { message_ = std::move(message); });
   }
+  void cache(claude::CacheReport report) {
+    change([&] { report_ = std::move(report); });
+  }
   void scores(std::vector<claude::TokenScore> scores) {
     change([&] { scores_ = std::move(scores); });
   }
   std::atomic<int> alive{0};
+  std::atomic<int> hurried{0};  // answers that were told to begin
 
  private:
   friend class PlayedAnswer;
@@ -65,6 +69,7 @@ class Play {
   std::vector<api::Event> events_;
   std::optional<api::Message> message_;
   std::vector<claude::TokenScore> scores_;
+  std::optional<claude::CacheReport> report_;
   std::optional<Error> error_;
   bool over_ = false;
   std::function<void()> ready_;
@@ -84,6 +89,7 @@ class PlayedAnswer final : public claude::Answer {
   }
   Result<std::vector<api::Event>> poll() override {
     const std::lock_guard lock(play_.mutex_);
+    report_ = play_.report_;
     if (play_.error_) {
       finished_ = true;
       return *play_.error_;
@@ -101,6 +107,8 @@ class PlayedAnswer final : public claude::Answer {
     play_.ready_ = std::move(ready);
   }
   void wait(int) override {}
+  void begin() override { ++play_.hurried; }
+  const claude::CacheReport* cache() const override { return report_ ? &*report_ : nullptr; }
   const api::Message& message() const override { return message_; }
   std::vector<claude::TokenScore> take_scores() override {
     const std::lock_guard lock(play_.mutex_);
@@ -111,6 +119,7 @@ class PlayedAnswer final : public claude::Answer {
  private:
   Play& play_;
   api::Message message_;
+  std::optional<claude::CacheReport> report_;
   bool finished_ = false;
 };
 
