@@ -177,15 +177,19 @@ TEST(ReferenceLogits, RoundedPathsStayWithinTheirBounds) {
         worst_error(fixture.model, fixture.reference, Activations::F32, KvType::F16);
     const double q8_kv =
         worst_error(fixture.model, fixture.reference, Activations::F32, KvType::Q8);
+    const double q4_kv =
+        worst_error(fixture.model, fixture.reference, Activations::F32, KvType::Q4);
     const double int8 =
         worst_error(fixture.model, fixture.reference, Activations::Int8, KvType::F32);
     EXPECT_LE(f16_kv, 2e-3) << fixture.name;
     EXPECT_LE(q8_kv, 6e-2) << fixture.name;
+    EXPECT_LE(q4_kv, 0.5) << fixture.name;
     EXPECT_LE(int8, 3e-2) << fixture.name;
-    std::printf("%-18s f16 KV %.1e, q8 KV %.1e, int8 activations %.1e\n",
+    std::printf("%-18s f16 KV %.1e, q8 KV %.1e, q4 KV %.1e, int8 activations %.1e\n",
                 fixture.name.c_str(),
                 f16_kv,
                 q8_kv,
+                q4_kv,
                 int8);
   }
 }

@@ -81,9 +81,21 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
       ->type_name("N")
       ->check(range(64, 10'000'000))
       ->group("Model");
-  app->add_option("--kv", words.kv, "KV cache type; auto: q8 where f16 costs over 64 KiB per token")
-      ->type_name("auto|f32|f16|q8")
-      ->check(one_of({"auto", "f32", "f16", "q8"}))
+  app->add_option("--kv",
+                  words.kv,
+                  "How keys and values are kept: f32, f16, q8 (8 bits), q4 (4 bits, for twice\n"
+                  "the window in the same memory, less exact), or a type for each, as in q8/q4;\n"
+                  "auto: q8 where f16 costs over 64 KiB per token, else f16")
+      ->type_name("auto|TYPE|KEYS/VALUES")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return text == "auto" || compute::parse_kv_types(text)
+                       ? std::string()
+                       : text +
+                             " is not auto, f32, f16, q8, q4, or "
+                             "two of these types, as in q8/q4";
+          },
+          ""))
       ->group("Model");
   app->add_option("--kv-disk",
                   words.kv_disk,
@@ -418,8 +430,6 @@ bool split_client_arguments(CLI::App& app, std::vector<std::string>& arguments, 
 void settle(const Words& words, Options& options) {
   static const std::map<std::string, ModelMode> kModes = {
       {"auto", ModelMode::Auto}, {"skip", ModelMode::Skip}, {"force", ModelMode::Force}};
-  static const std::map<std::string, compute::KvType> kKvTypes = {
-      {"f32", compute::KvType::F32}, {"f16", compute::KvType::F16}, {"q8", compute::KvType::Q8}};
   static const std::map<std::string, compute::cpu::Activations> kActivations = {
       {"auto", compute::cpu::Activations::Auto},
       {"int8", compute::cpu::Activations::Int8},
@@ -433,7 +443,7 @@ void settle(const Words& words, Options& options) {
                                                           {"warning", LogLevel::Warning},
                                                           {"error", LogLevel::Error}};
   options.mode = kModes.at(words.mode);
-  if (const auto kv = kKvTypes.find(words.kv); kv != kKvTypes.end()) options.kv = kv->second;
+  options.kv = compute::parse_kv_types(words.kv);  // nothing for "auto"
   options.activations = kActivations.at(words.activations);
   options.plain_weights = kWeights.at(words.weights);
   if (!words.log_level.empty()) options.log_level = kLevels.at(words.log_level);

@@ -45,8 +45,8 @@ struct Options {
   std::string model;  // as store::parse_reference(), "tiny", or empty: looked up as `mode` says
   int threads = 0;    // 0: one per physical core
   int context = 0;    // tokens; 0: fitted to memory
-  std::optional<compute::KvType> kv;  // nothing: chosen by the model's bytes per token
-  std::string kernel;                 // empty: the fastest this CPU has
+  std::optional<compute::KvTypes> kv;  // nothing: chosen by the model's bytes per token
+  std::string kernel;                  // empty: the fastest this CPU has
   // Computed prompts on the disk: bytes kept in all (nothing: by the disk's size; 0: none), and
   // written a day.
   std::optional<std::uint64_t> kv_disk_bytes;

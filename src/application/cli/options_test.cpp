@@ -59,6 +59,11 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
   EXPECT_TRUE(taken({"--log-prompt-text"}).log_prompt_text);
   EXPECT_EQ(taken({"--kv", "f16"}).kv, compute::KvType::F16);
   EXPECT_EQ(taken({"--kv", "f32"}).kv, compute::KvType::F32);
+  EXPECT_EQ(taken({"--kv", "q4"}).kv, compute::KvType::Q4);
+  EXPECT_EQ(taken({"--kv", "q8/q4"}).kv,
+            compute::KvTypes(compute::KvType::Q8, compute::KvType::Q4));
+  EXPECT_EQ(taken({"--kv", "q4/f16"}).kv,
+            compute::KvTypes(compute::KvType::Q4, compute::KvType::F16));
   EXPECT_FALSE(taken({"--kv", "auto"}).kv);
   EXPECT_EQ(taken({"--activations", "f32"}).activations, compute::cpu::Activations::F32);
   EXPECT_EQ(taken({"--weights", "as-is"}).plain_weights, model::PlainWeights::AsIs);
@@ -164,7 +169,7 @@ TEST(CommandLine, ClaudeTakesItsOptionsFromTheFrontAndGivesTheRestToTheClient) {
 TEST(CommandLine, ClaudeChecksItsOwnOptionsOnly) {
   for (const Arguments& arguments : std::vector<Arguments>{{"claude", "--port", "x", "-p"},
                                                            {"claude", "--port"},
-                                                           {"claude", "--kv=q4"},
+                                                           {"claude", "--kv=q3"},
                                                            {"skip", "claude"},
                                                            {"--host", "::1", "claude", "-p", "x"},
                                                            {"--host", "::1", "claude"}}) {
@@ -215,7 +220,11 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
            {"--context", "63"},
            {"--context", "many"},
            {"--context", "99999999999999999999"},
-           {"--kv", "q4"},
+           {"--kv", "q3"},
+           {"--kv", "q8/"},
+           {"--kv", "/q4"},
+           {"--kv", "q8/q4/q4"},
+           {"--kv", "q8/auto"},
            {"--activations", "f16"},
            {"--weights", "q4"},
            {"--log-level", "loud"},

@@ -79,8 +79,7 @@ std::vector<Row> model_rows(const Stack& stack) {
            human_bytes(file.file_bytes())},
       {"window",
        grouped(static_cast<std::uint64_t>(stack.window.tokens)) + " tokens; KV " +
-           std::string(to_string(stack.kv)) + ", " + human_bytes(memory.kv_capacity_bytes) +
-           " for " +
+           to_string(stack.kv) + ", " + human_bytes(memory.kv_capacity_bytes) + " for " +
            grouped(memory.kv_capacity_bytes / std::max<std::size_t>(1, backend.page_bytes) *
                    compute::kPageTokens) +
            " tokens of all conversations"},

@@ -49,7 +49,7 @@ struct Stack {
   SystemMemory memory_at_start;
   bool embedded = false;
   bool by_default = false;
-  compute::KvType kv = compute::KvType::Q8;
+  compute::KvTypes kv = compute::KvType::Q8;
   Window window;
   claude::LoadedModel model;
   std::unique_ptr<kv_store::KvStore> tier;  // none: computed prompts are not kept on the disk

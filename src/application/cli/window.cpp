@@ -30,21 +30,25 @@ std::size_t scratch_estimate(const compute::HyperParameters& hyper, int step_tok
 
 }  // namespace
 
-std::size_t kv_bytes_per_token(const compute::HyperParameters& hyper, compute::KvType kv) {
-  const std::size_t elements =
-      2 * size(hyper.n_layers) * size(hyper.n_kv_heads) * size(hyper.head_dim);
-  switch (kv) {
-    case compute::KvType::F32:
-      return elements * 4;
-    case compute::KvType::F16:
-      return elements * 2;
-    case compute::KvType::Q8:
-      return elements + elements / 32 * 2;
-  }
-  return elements * 4;
+std::size_t kv_bytes_per_token(const compute::HyperParameters& hyper, compute::KvTypes kv) {
+  const std::size_t elements = size(hyper.n_layers) * size(hyper.n_kv_heads) * size(hyper.head_dim);
+  const auto bytes = [&](compute::KvType type) {
+    switch (type) {
+      case compute::KvType::F32:
+        return elements * 4;
+      case compute::KvType::F16:
+        return elements * 2;
+      case compute::KvType::Q8:
+        return elements + elements / 32 * 2;
+      case compute::KvType::Q4:
+        return elements / 2 + elements / 32 * 4;
+    }
+    return elements * 4;
+  };
+  return bytes(kv.keys) + bytes(kv.values);
 }
 
-compute::KvType default_kv(const compute::HyperParameters& hyper) {
+compute::KvTypes default_kv(const compute::HyperParameters& hyper) {
   return kv_bytes_per_token(hyper, compute::KvType::F16) > kAutoQ8AboveBytes ? compute::KvType::Q8
                                                                              : compute::KvType::F16;
 }

@@ -13,16 +13,17 @@
 
 namespace pensieve::cli {
 
-// Keys and values of one token over all layers, in bytes. Q8: groups of 32 with an f16 scale each.
-std::size_t kv_bytes_per_token(const compute::HyperParameters& hyper, compute::KvType kv);
+// Keys and values of one token over all layers, in bytes. Q8: groups of 32 with an f16 scale
+// each, Q4: with an f16 minimum too.
+std::size_t kv_bytes_per_token(const compute::HyperParameters& hyper, compute::KvTypes kv);
 
 // The type `--kv auto` means: Q8 where f16 would cost more than 64 KiB per token, else F16.
-compute::KvType default_kv(const compute::HyperParameters& hyper);
+compute::KvTypes default_kv(const compute::HyperParameters& hyper);
 
 struct WindowQuestion {
   SystemMemory memory;  // now, before the weights are touched
   std::size_t weights_bytes = 0;
-  compute::KvType kv = compute::KvType::Q8;
+  compute::KvTypes kv = compute::KvType::Q8;
   int asked = 0;          // tokens, as --context says; 0: as many as fit
   int at_most = 0;        // tokens when nothing was asked; 0: the model's own length
   int conversations = 1;  // windows the KV arena should hold at once, if there is room

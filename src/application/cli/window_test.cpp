@@ -34,6 +34,19 @@ TEST(Window, BytesPerTokenFollowFromTheShape) {
   EXPECT_EQ(kv_bytes_per_token(phi3_mini(), compute::KvType::F32), 786'432u);
   // 196,608 values of one byte and a two-byte scale for each 32 of them.
   EXPECT_EQ(kv_bytes_per_token(phi3_mini(), compute::KvType::Q8), 196'608u + 6'144 * 2);
+  // Half a byte each, and two bytes of scale and two of minimum for 32 of them.
+  EXPECT_EQ(kv_bytes_per_token(phi3_mini(), compute::KvType::Q4), 122'880u);
+  EXPECT_EQ(kv_bytes_per_token(phi3_mini(), {compute::KvType::Q8, compute::KvType::Q4}),
+            (208'896u + 122'880u) / 2);
+}
+
+TEST(Window, FourBitsGiveALongerWindowInTheSameMemory) {
+  auto q = question(10);
+  const auto q8 = fit_window(phi3_mini(), q);
+  q.kv = compute::KvType::Q4;
+  const auto q4 = fit_window(phi3_mini(), q);
+  ASSERT_TRUE(q8.has_value() && q4.has_value());
+  EXPECT_NEAR(static_cast<double>(q4->tokens) / q8->tokens, 208'896.0 / 122'880, 0.01);
 }
 
 TEST(Window, AutoQuantisesWhereF16CostsOver64KiBPerToken) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,8 +21,23 @@ namespace pensieve::compute {
 
 inline constexpr int kPageTokens = 64;  // tokens of one KV page
 
-enum class KvType : std::uint8_t { F32, F16, Q8 };
+// How keys or values are kept. Q8 and Q4: groups of 32 dimensions with a scale each, see
+// kernels/kv_layout.h.
+enum class KvType : std::uint8_t { F32, F16, Q8, Q4 };
 std::string_view to_string(KvType type);
+
+// The types of a sequence's keys and of its values. A single type stands for both.
+struct KvTypes {
+  constexpr KvTypes(KvType both) : keys(both), values(both) {}
+  constexpr KvTypes(KvType of_keys, KvType of_values) : keys(of_keys), values(of_values) {}
+  bool operator==(const KvTypes&) const = default;
+
+  KvType keys, values;
+};
+// "q8", and "q8/q4" where keys and values differ.
+std::string to_string(KvTypes types);
+// The same read back. Nothing for any other text.
+std::optional<KvTypes> parse_kv_types(std::string_view text);
 
 // LongRoPE's two sets of factors. Chosen per sequence when it opens; part of the KV key.
 enum class RopeVariant : std::uint8_t { Short, Long };
@@ -40,10 +56,10 @@ struct Capabilities {
   int max_tokens = 0;   // tokens in one submit, all steps together
   int max_context = 0;  // tokens of one sequence
   int vocab = 0;
-  std::size_t page_bytes = 0;  // of one KV page of 64 tokens, at the default KV type
-  KvType default_kv = KvType::Q8;
+  std::size_t page_bytes = 0;  // of one KV page of 64 tokens, at the default KV types
+  KvTypes default_kv = KvType::Q8;
   // Everything beside token ids and rope variant that a page's bytes depend on: backend, kernels,
-  // model, shape, KV type. Pages are exchangeable between backends that say the same.
+  // model, shape, KV types. Pages are exchangeable between backends that say the same.
   std::string kv_format;
 };
 
@@ -92,8 +108,9 @@ class Backend {
 
   virtual Capabilities capabilities() const = 0;
 
-  // A new, empty sequence. Errors: Unavailable when no more sequences can be held.
-  virtual Result<SequenceId> open(RopeVariant rope, KvType kv) = 0;
+  // A new, empty sequence. Errors: Unavailable when no more sequences can be held; InvalidRequest
+  // for KV types whose pages are larger than those of `default_kv`.
+  virtual Result<SequenceId> open(RopeVariant rope, KvTypes kv) = 0;
 
   // A new sequence that shares the first `n_tokens` tokens' KV with `source` (full pages by
   // reference, the last partial page by copy). 0 <= n_tokens <= length(source).
@@ -106,7 +123,7 @@ class Backend {
   // Tokens the sequence holds, in order. The span lives until the sequence changes.
   virtual std::span<const TokenId> tokens(SequenceId sequence) const = 0;
 
-  // Writes the KV of `range`, tagged with backend, KV type and shape; page-aligned begin.
+  // Writes the KV of `range`, tagged with backend, KV types and shape; page-aligned begin.
   // restore() appends what save() wrote to a sequence of `range.begin` tokens.
   // Errors: of the sink or source; InvalidRequest if the tag does not fit (sequence unchanged).
   virtual Result<void> save(SequenceId sequence, TokenRange range, ByteSink& sink) = 0;

@@ -30,7 +30,7 @@ std::string join(const std::vector<std::string>& names) {
 struct SavedHeader {
   char magic[8] = {'P', 'N', 'S', 'V', 'K', 'V', '0', '1'};
   char backend[8] = "cpu";
-  std::int32_t kv_type = 0, rope = 0, n_layers = 0, n_kv_heads = 0, head_dim = 0;
+  std::int32_t kv_types = 0, rope = 0, n_layers = 0, n_kv_heads = 0, head_dim = 0;
   std::int32_t begin = 0, end = 0, reserved = 0;
   std::uint64_t page_bytes = 0;
   char fingerprint[64] = {};
@@ -48,7 +48,7 @@ class CpuBackend final : public Backend {
   Result<void> prepare(Accountant& accountant);
 
   Capabilities capabilities() const override;
-  Result<SequenceId> open(RopeVariant rope, KvType kv) override;
+  Result<SequenceId> open(RopeVariant rope, KvTypes kv) override;
   Result<SequenceId> fork(SequenceId source, int n_tokens) override;
   Result<void> truncate(SequenceId id, int n_tokens) override;
   std::span<const TokenId> tokens(SequenceId id) const override { return at(id).tokens; }
@@ -65,7 +65,7 @@ class CpuBackend final : public Backend {
   struct Sequence {
     bool open = false;
     RopeVariant rope = RopeVariant::Short;
-    KvType kv = KvType::Q8;
+    KvTypes kv = KvType::Q8;
     std::vector<TokenId> tokens;
     std::vector<KvArena::Page> pages;
   };
@@ -145,17 +145,17 @@ Capabilities CpuBackend::capabilities() const {
           .vocab = weights_.hyper.vocab,
           .page_bytes = page_bytes_,
           .default_kv = options_.kv,
-          .kv_format = "cpu 1 " + std::string(kernels_.name) + (int8_ ? " int8 " : " f32 ") +
-                       std::string(to_string(options_.kv)) + " " + std::to_string(page_bytes_) +
-                       " " + weights_.fingerprint};
+          .kv_format = "cpu 2 " + std::string(kernels_.name) + (int8_ ? " int8 " : " f32 ") +
+                       to_string(options_.kv) + " " + std::to_string(page_bytes_) + " " +
+                       weights_.fingerprint};
 }
 
-Result<SequenceId> CpuBackend::open(RopeVariant rope, KvType kv) {
+Result<SequenceId> CpuBackend::open(RopeVariant rope, KvTypes kv) {
   if (kv_block_bytes(kv, weights_.hyper.head_dim) >
       kv_block_bytes(options_.kv, weights_.hyper.head_dim)) {
     return Error{.kind = ErrorKind::InvalidRequest,
-                 .message = "KV type " + std::string(to_string(kv)) +
-                            " does not fit pages made for " + std::string(to_string(options_.kv))};
+                 .message = "KV type " + to_string(kv) + " does not fit pages made for " +
+                            to_string(options_.kv)};
   }
   for (std::size_t i = 0; i < sequences_.size(); ++i) {
     Sequence& sequence = sequences_[i];
@@ -324,7 +324,8 @@ Result<std::span<const Sampled>> CpuBackend::collect(Ticket ticket) {
 SavedHeader CpuBackend::header_for(const Sequence& sequence, TokenRange range) const {
   const HyperParameters& h = weights_.hyper;
   SavedHeader header;
-  header.kv_type = static_cast<std::int32_t>(sequence.kv);
+  header.kv_types = static_cast<std::int32_t>(sequence.kv.keys) |
+                    static_cast<std::int32_t>(sequence.kv.values) << 8;
   header.rope = static_cast<std::int32_t>(sequence.rope);
   header.n_layers = h.n_layers;
   header.n_kv_heads = h.n_kv_heads;

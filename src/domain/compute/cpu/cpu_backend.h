@@ -23,8 +23,8 @@ struct CpuOptions {
   int n_threads = 0;     // 0: one per physical core
   std::string kernel{};  // "scalar", "avx2", "avx512vnni", "neon"; "": the best
   Activations activations = Activations::Auto;
-  KvType kv = KvType::Q8;  // the type `capabilities().default_kv` names and the arena is made for
-  int max_context = 0;     // tokens of one sequence; 0: the model's
+  KvTypes kv = KvType::Q8;  // what `capabilities().default_kv` names and the arena is made for
+  int max_context = 0;      // tokens of one sequence; 0: the model's
   int max_sequences = 64;
   std::size_t kv_budget_bytes = 0;  // of the page arena; 0: enough for one sequence of max_context
   int max_tokens = 512;             // in one submit

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <deque>
@@ -105,7 +106,7 @@ struct Fixture {
   std::unique_ptr<Backend> backend;
 };
 
-class CpuBackendPaths : public testing::TestWithParam<std::tuple<Activations, KvType>> {
+class CpuBackendPaths : public testing::TestWithParam<std::tuple<Activations, KvTypes>> {
  protected:
   CpuOptions options() const {
     return {.activations = std::get<0>(GetParam()), .kv = std::get<1>(GetParam())};
@@ -114,12 +115,17 @@ class CpuBackendPaths : public testing::TestWithParam<std::tuple<Activations, Kv
 INSTANTIATE_TEST_SUITE_P(Paths,
                          CpuBackendPaths,
                          testing::Combine(testing::Values(Activations::Int8, Activations::F32),
-                                          testing::Values(KvType::F32, KvType::F16, KvType::Q8)),
+                                          testing::Values(KvTypes(KvType::F32),
+                                                          KvTypes(KvType::F16),
+                                                          KvTypes(KvType::Q8),
+                                                          KvTypes(KvType::Q4),
+                                                          KvTypes(KvType::Q8, KvType::Q4))),
                          [](const auto& path) {
-                           return std::string(std::get<0>(path.param) == Activations::Int8
-                                                  ? "int8"
-                                                  : "f32") +
-                                  "_" + std::string(to_string(std::get<1>(path.param)));
+                           std::string kv = to_string(std::get<1>(path.param));
+                           std::replace(kv.begin(), kv.end(), '/', '_');
+                           return (std::get<0>(path.param) == Activations::Int8 ? "int8_"
+                                                                                : "f32_") +
+                                  kv;
                          });
 
 TEST_P(CpuBackendPaths, APromptCutAnywhereGivesTheSameScores) {

@@ -335,7 +335,7 @@ void Forward::prepare_rope(std::span<const Segment> segments) {
 }
 
 std::byte* Forward::head_block(
-    KvArena& arena, KvArena::Page page, KvType kv, int layer, int kv_head) const {
+    KvArena& arena, KvArena::Page page, KvTypes kv, int layer, int kv_head) const {
   const HyperParameters& h = weights_->hyper;
   return arena.data(page) +
          static_cast<std::size_t>(layer * h.n_kv_heads + kv_head) * kv_block_bytes(kv, h.head_dim);
@@ -389,6 +389,7 @@ void Forward::rotate_and_store(std::span<const Segment> segments, int layer, KvA
         prepare_head(query, bias_of(static_cast<std::size_t>(head) * head_dim), q_norm);
         rotate(query);
         for (std::size_t j = 0; j < head_dim; ++j) query[j] *= query_scale;
+        if (is_rotated(segment.kv.keys)) rotate_groups(query, h.head_dim);
         if (head % group != 0) continue;
         const int kv_head = head / group;
         const std::size_t key_at = q_width + static_cast<std::size_t>(kv_head) * head_dim;
@@ -398,12 +399,14 @@ void Forward::rotate_and_store(std::span<const Segment> segments, int layer, KvA
         rotate(key);
         const int position = segment.position + i;
         const auto page = segment.pages[static_cast<std::size_t>(position / kPageTokens)];
-        store_kv(segment.kv,
-                 head_block(arena, page, segment.kv, layer, kv_head),
-                 h.head_dim,
-                 position % kPageTokens,
-                 key,
-                 key + kv_width);
+        std::byte* const block = head_block(arena, page, segment.kv, layer, kv_head);
+        const int slot = position % kPageTokens;
+        store_key(segment.kv.keys, block, h.head_dim, slot, key);
+        store_value(segment.kv.values,
+                    block + kv_half_block_bytes(segment.kv.keys, h.head_dim),
+                    h.head_dim,
+                    slot,
+                    key + kv_width);
       }
     });
   }
@@ -449,12 +452,16 @@ void Forward::attend(std::span<const Segment> segments, int layer, KvArena& aren
       }
       const std::byte* block = head_block(
           arena, segment.pages[static_cast<std::size_t>(page)], segment.kv, layer, kv_head);
-      kernels_->load_keys(segment.kv, block, h.head_dim, keys);
-      kernels_->load_values(segment.kv, block, h.head_dim, values);
+      kernels_->load_keys(segment.kv.keys, block, h.head_dim, keys);
+      kernels_->load_values(segment.kv.values,
+                            block + kv_half_block_bytes(segment.kv.keys, h.head_dim),
+                            h.head_dim,
+                            values);
       kernels_->attend_page(keys, values, h.head_dim, rows, n_rows);
     }
     for (int n = 0; n < n_rows; ++n) {
       for (std::size_t j = 0; j < head_dim; ++j) rows[n].out[j] /= rows[n].sum;
+      if (is_rotated(segment.kv.values)) rotate_groups(rows[n].out, h.head_dim);
     }
   });
 }

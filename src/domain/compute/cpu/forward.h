@@ -23,7 +23,7 @@ struct Segment {
   int n_rows = 0;
   int position = 0;
   RopeVariant rope = RopeVariant::Short;
-  KvType kv = KvType::Q8;
+  KvTypes kv = KvType::Q8;
   std::span<const KvArena::Page> pages;
 };
 
@@ -88,7 +88,7 @@ class Forward {
   void rotate_and_store(std::span<const Segment> segments, int layer, KvArena& arena);
   void attend(std::span<const Segment> segments, int layer, KvArena& arena);
   std::byte* head_block(
-      KvArena& arena, KvArena::Page page, KvType kv, int layer, int kv_head) const;
+      KvArena& arena, KvArena::Page page, KvTypes kv, int layer, int kv_head) const;
 
   const ModelWeights* weights_;
   const Kernels* kernels_;

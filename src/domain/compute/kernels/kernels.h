@@ -127,10 +127,11 @@ struct Kernels {
   // exp in the vector variants: 2^-22.
   void (*swiglu)(float* out, const float* gate, const float* up, int n);
 
-  // One head's block of a KV page as f32. Keys come out transposed, [head_dim][64], values as
-  // [64][head_dim]. Layouts: kv_layout.h. head_dim % 32 == 0.
-  void (*load_keys)(KvType type, const std::byte* block, int head_dim, float* out);
-  void (*load_values)(KvType type, const std::byte* block, int head_dim, float* out);
+  // The keys or the values of one head's block of a KV page as f32, those of rotated types as they
+  // are kept. Keys come out transposed, [head_dim][64], values as [64][head_dim]. Layouts:
+  // kv_layout.h; where there is a minimum, x = fma(scale, u, minimum). head_dim % 32 == 0.
+  void (*load_keys)(KvType type, const std::byte* keys, int head_dim, float* out);
+  void (*load_values)(KvType type, const std::byte* values, int head_dim, float* out);
 
   // Adds one page to every row: scores = keys^T query over [begin, end), then the online softmax
   // step. A row's result does not depend on the other rows. head_dim % 32 == 0, <= 256.

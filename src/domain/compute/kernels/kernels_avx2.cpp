@@ -188,42 +188,78 @@ PENSIEVE_AVX2 inline __m256 int8_as_f32(const std::byte* at) {
       _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
 }
 
+// Eight bytes as the eight numbers in their low and in their high halves.
+struct NibblesF32 {
+  __m256 low, high;
+};
+PENSIEVE_AVX2 inline NibblesF32 nibbles_as_f32(const std::byte* at) {
+  const __m256i both = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  return {_mm256_cvtepi32_ps(_mm256_and_si256(both, _mm256_set1_epi32(15))),
+          _mm256_cvtepi32_ps(_mm256_srli_epi32(both, 4))};
+}
+
 PENSIEVE_AVX2 void load_halves(const std::byte* in, int n, float* out) {
   for (int i = 0; i < n; i += 8) {
     _mm256_storeu_ps(out + i, _mm256_cvtph_ps(x86::load16(in + i * 2)));
   }
 }
 
-PENSIEVE_AVX2 void load_keys(KvType type, const std::byte* block, int head_dim, float* out) {
+PENSIEVE_AVX2 void load_keys(KvType type, const std::byte* keys, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
   if (type == KvType::F32) {
-    std::memcpy(out, block, static_cast<std::size_t>(n) * 4);
+    std::memcpy(out, keys, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
-    load_halves(block, n, out);
-  } else {
+    load_halves(keys, n, out);
+  } else if (type == KvType::Q8) {
     for (int dim = 0; dim < head_dim; ++dim) {
-      const std::byte* scales = block + n + (dim / 32) * kPageTokens * 2;
+      const std::byte* scales = keys + n + (dim / 32) * kPageTokens * 2;
       for (int slot = 0; slot < kPageTokens; slot += 8) {
         const __m256 scale = _mm256_cvtph_ps(x86::load16(scales + slot * 2));
         const int at = dim * kPageTokens + slot;
-        _mm256_storeu_ps(out + at, _mm256_mul_ps(scale, int8_as_f32(block + at)));
+        _mm256_storeu_ps(out + at, _mm256_mul_ps(scale, int8_as_f32(keys + at)));
+      }
+    }
+  } else {
+    const int n_groups = head_dim / 32;
+    for (int g = 0; g < n_groups; ++g) {
+      const std::byte* pairs = keys + g * 16 * kPageTokens;
+      const std::byte* scales = keys + n / 2 + g * kPageTokens * 2;
+      const std::byte* minima = scales + n_groups * kPageTokens * 2;
+      for (int slot = 0; slot < kPageTokens; slot += 8) {
+        const __m256 scale = _mm256_cvtph_ps(x86::load16(scales + slot * 2));
+        const __m256 minimum = _mm256_cvtph_ps(x86::load16(minima + slot * 2));
+        float* to = out + g * 32 * kPageTokens + slot;
+        for (int i = 0; i < 16; ++i) {
+          const auto [low, high] = nibbles_as_f32(pairs + i * kPageTokens + slot);
+          _mm256_storeu_ps(to + i * kPageTokens, _mm256_fmadd_ps(scale, low, minimum));
+          _mm256_storeu_ps(to + (i + 16) * kPageTokens, _mm256_fmadd_ps(scale, high, minimum));
+        }
       }
     }
   }
 }
 
-PENSIEVE_AVX2 void load_values(KvType type, const std::byte* block, int head_dim, float* out) {
+PENSIEVE_AVX2 void load_values(KvType type, const std::byte* values, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
-  const std::byte* values = block + kv_half_block_bytes(type, head_dim);
   if (type == KvType::F32) {
     std::memcpy(out, values, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
     load_halves(values, n, out);
-  } else {
+  } else if (type == KvType::Q8) {
     for (int i = 0; i < n; i += 32) {
       const __m256 scale = _mm256_set1_ps(x86::half_at(values + n + (i / 32) * 2));
       for (int j = i; j < i + 32; j += 8) {
         _mm256_storeu_ps(out + j, _mm256_mul_ps(scale, int8_as_f32(values + j)));
+      }
+    }
+  } else {
+    for (int g = 0; g < n / 32; ++g) {
+      const __m256 scale = _mm256_set1_ps(x86::half_at(values + n / 2 + g * 2));
+      const __m256 minimum = _mm256_set1_ps(x86::half_at(values + n / 2 + n / 32 * 2 + g * 2));
+      for (int i = 0; i < 16; i += 8) {
+        const auto [low, high] = nibbles_as_f32(values + g * 16 + i);
+        _mm256_storeu_ps(out + g * 32 + i, _mm256_fmadd_ps(scale, low, minimum));
+        _mm256_storeu_ps(out + g * 32 + 16 + i, _mm256_fmadd_ps(scale, high, minimum));
       }
     }
   }

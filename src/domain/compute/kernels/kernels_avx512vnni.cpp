@@ -273,44 +273,82 @@ PENSIEVE_AVX512 inline __m512 int8_as_f32(const std::byte* at) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x86::load16(at)));
 }
 
+// Sixteen bytes as the sixteen numbers in their low and in their high halves.
+struct NibblesF32 {
+  __m512 low, high;
+};
+PENSIEVE_AVX512 inline NibblesF32 nibbles_as_f32(const std::byte* at) {
+  const __m512i both = _mm512_cvtepu8_epi32(x86::load16(at));
+  return {_mm512_cvtepi32_ps(_mm512_and_si512(both, _mm512_set1_epi32(15))),
+          _mm512_cvtepi32_ps(_mm512_srli_epi32(both, 4))};
+}
+
 PENSIEVE_AVX512 void load_halves(const std::byte* in, int n, float* out) {
   for (int i = 0; i < n; i += 16)
     _mm512_storeu_ps(out + i, _mm512_cvtph_ps(x86::load32(in + i * 2)));
 }
 
-PENSIEVE_AVX512 void load_keys(KvType type, const std::byte* block, int head_dim, float* out) {
+PENSIEVE_AVX512 void load_keys(KvType type, const std::byte* keys, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
   if (type == KvType::F32) {
-    std::memcpy(out, block, static_cast<std::size_t>(n) * 4);
+    std::memcpy(out, keys, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
-    load_halves(block, n, out);
-  } else {
+    load_halves(keys, n, out);
+  } else if (type == KvType::Q8) {
     for (int first = 0; first < head_dim; first += 32) {
-      const std::byte* scales = block + n + (first / 32) * kPageTokens * 2;
+      const std::byte* scales = keys + n + (first / 32) * kPageTokens * 2;
       __m512 scale[4];
       for (int j = 0; j < 4; ++j) scale[j] = _mm512_cvtph_ps(x86::load32(scales + j * 32));
       for (int dim = first; dim < first + 32; ++dim) {
         for (int j = 0; j < 4; ++j) {
           const int at = dim * kPageTokens + j * 16;
-          _mm512_storeu_ps(out + at, _mm512_mul_ps(scale[j], int8_as_f32(block + at)));
+          _mm512_storeu_ps(out + at, _mm512_mul_ps(scale[j], int8_as_f32(keys + at)));
+        }
+      }
+    }
+  } else {
+    const int n_groups = head_dim / 32;
+    for (int g = 0; g < n_groups; ++g) {
+      const std::byte* pairs = keys + g * 16 * kPageTokens;
+      const std::byte* scales = keys + n / 2 + g * kPageTokens * 2;
+      const std::byte* minima = scales + n_groups * kPageTokens * 2;
+      __m512 scale[4], minimum[4];
+      for (int j = 0; j < 4; ++j) {
+        scale[j] = _mm512_cvtph_ps(x86::load32(scales + j * 32));
+        minimum[j] = _mm512_cvtph_ps(x86::load32(minima + j * 32));
+      }
+      for (int i = 0; i < 16; ++i) {
+        float* to = out + (g * 32 + i) * kPageTokens;
+        for (int j = 0; j < 4; ++j) {
+          const auto [low, high] = nibbles_as_f32(pairs + i * kPageTokens + j * 16);
+          _mm512_storeu_ps(to + j * 16, _mm512_fmadd_ps(scale[j], low, minimum[j]));
+          _mm512_storeu_ps(to + 16 * kPageTokens + j * 16,
+                           _mm512_fmadd_ps(scale[j], high, minimum[j]));
         }
       }
     }
   }
 }
 
-PENSIEVE_AVX512 void load_values(KvType type, const std::byte* block, int head_dim, float* out) {
+PENSIEVE_AVX512 void load_values(KvType type, const std::byte* values, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
-  const std::byte* values = block + kv_half_block_bytes(type, head_dim);
   if (type == KvType::F32) {
     std::memcpy(out, values, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
     load_halves(values, n, out);
-  } else {
+  } else if (type == KvType::Q8) {
     for (int i = 0; i < n; i += 32) {
       const __m512 scale = _mm512_set1_ps(x86::half_at(values + n + (i / 32) * 2));
       _mm512_storeu_ps(out + i, _mm512_mul_ps(scale, int8_as_f32(values + i)));
       _mm512_storeu_ps(out + i + 16, _mm512_mul_ps(scale, int8_as_f32(values + i + 16)));
+    }
+  } else {
+    for (int g = 0; g < n / 32; ++g) {
+      const __m512 scale = _mm512_set1_ps(x86::half_at(values + n / 2 + g * 2));
+      const __m512 minimum = _mm512_set1_ps(x86::half_at(values + n / 2 + n / 32 * 2 + g * 2));
+      const auto [low, high] = nibbles_as_f32(values + g * 16);
+      _mm512_storeu_ps(out + g * 32, _mm512_fmadd_ps(scale, low, minimum));
+      _mm512_storeu_ps(out + g * 32 + 16, _mm512_fmadd_ps(scale, high, minimum));
     }
   }
 }

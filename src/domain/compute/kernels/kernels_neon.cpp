@@ -340,35 +340,73 @@ void scale8(const std::byte* in, float32x4_t scale0, float32x4_t scale1, float* 
   vst1q_f32(out + 4, vmulq_f32(scale1, vcvtq_f32_s32(vmovl_high_s16(wide))));
 }
 
-void load_keys(KvType type, const std::byte* block, int head_dim, float* out) {
+// Sixteen numbers of 0..255 times scales plus minima as f32.
+void scale16(uint8x16_t u, const float32x4x4_t& scale, const float32x4x4_t& minimum, float* out) {
+  const uint16x8_t low = vmovl_u8(vget_low_u8(u)), high = vmovl_high_u8(u);
+  const uint32x4_t wide[4] = {vmovl_u16(vget_low_u16(low)),
+                              vmovl_high_u16(low),
+                              vmovl_u16(vget_low_u16(high)),
+                              vmovl_high_u16(high)};
+  for (int i = 0; i < 4; ++i)
+    vst1q_f32(out + i * 4, vfmaq_f32(minimum.val[i], scale.val[i], vcvtq_f32_u32(wide[i])));
+}
+
+void load_keys(KvType type, const std::byte* keys, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
   if (type == KvType::F32) {
-    std::memcpy(out, block, static_cast<std::size_t>(n) * 4);
+    std::memcpy(out, keys, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
-    load_halves(block, n, out);
-  } else {
+    load_halves(keys, n, out);
+  } else if (type == KvType::Q8) {
     float scale[kPageTokens];
     for (int dim = 0; dim < head_dim; ++dim) {
-      if (dim % 32 == 0) load_halves(block + n + (dim / 32) * kPageTokens * 2, kPageTokens, scale);
+      if (dim % 32 == 0) load_halves(keys + n + (dim / 32) * kPageTokens * 2, kPageTokens, scale);
       for (int slot = 0; slot < kPageTokens; slot += 8) {
         const int at = dim * kPageTokens + slot;
-        scale8(block + at, vld1q_f32(scale + slot), vld1q_f32(scale + slot + 4), out + at);
+        scale8(keys + at, vld1q_f32(scale + slot), vld1q_f32(scale + slot + 4), out + at);
+      }
+    }
+  } else {
+    const int n_groups = head_dim / 32;
+    float scale[kPageTokens], minimum[kPageTokens];
+    for (int g = 0; g < n_groups; ++g) {
+      const std::byte* pairs = keys + g * 16 * kPageTokens;
+      const std::byte* scales = keys + n / 2 + g * kPageTokens * 2;
+      load_halves(scales, kPageTokens, scale);
+      load_halves(scales + n_groups * kPageTokens * 2, kPageTokens, minimum);
+      for (int i = 0; i < 16; ++i) {
+        float* to = out + (g * 32 + i) * kPageTokens;
+        for (int slot = 0; slot < kPageTokens; slot += 16) {
+          const uint8x16_t both = vld1q_u8(bytes(pairs + i * kPageTokens + slot));
+          const float32x4x4_t s = vld1q_f32_x4(scale + slot), m = vld1q_f32_x4(minimum + slot);
+          scale16(vandq_u8(both, vdupq_n_u8(15)), s, m, to + slot);
+          scale16(vshrq_n_u8(both, 4), s, m, to + 16 * kPageTokens + slot);
+        }
       }
     }
   }
 }
 
-void load_values(KvType type, const std::byte* block, int head_dim, float* out) {
+void load_values(KvType type, const std::byte* values, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
-  const std::byte* values = block + kv_half_block_bytes(type, head_dim);
   if (type == KvType::F32) {
     std::memcpy(out, values, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
     load_halves(values, n, out);
-  } else {
+  } else if (type == KvType::Q8) {
     for (int i = 0; i < n; i += 32) {
       const float32x4_t scale = vdupq_n_f32(half_to_float(load_u16(values + n + (i / 32) * 2)));
       for (int j = i; j < i + 32; j += 8) scale8(values + j, scale, scale, out + j);
+    }
+  } else {
+    for (int g = 0; g < n / 32; ++g) {
+      const std::byte* scales = values + n / 2 + g * 2;
+      const float32x4_t s = vdupq_n_f32(half_to_float(load_u16(scales)));
+      const float32x4_t m = vdupq_n_f32(half_to_float(load_u16(scales + n / 32 * 2)));
+      const float32x4x4_t scale = {s, s, s, s}, minimum = {m, m, m, m};
+      const uint8x16_t both = vld1q_u8(bytes(values + g * 16));
+      scale16(vandq_u8(both, vdupq_n_u8(15)), scale, minimum, out + g * 32);
+      scale16(vshrq_n_u8(both, 4), scale, minimum, out + g * 32 + 16);
     }
   }
 }

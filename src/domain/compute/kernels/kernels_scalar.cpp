@@ -164,33 +164,52 @@ void swiglu(float* out, const float* gate, const float* up, int n) {
   for (int i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
-void load_keys(KvType type, const std::byte* block, int head_dim, float* out) {
+void load_keys(KvType type, const std::byte* keys, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
   if (type == KvType::F32) {
-    std::memcpy(out, block, static_cast<std::size_t>(n) * 4);
+    std::memcpy(out, keys, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
-    for (int i = 0; i < n; ++i) out[i] = half_to_float(load_u16(block + i * 2));
-  } else {
+    for (int i = 0; i < n; ++i) out[i] = half_to_float(load_u16(keys + i * 2));
+  } else if (type == KvType::Q8) {
     for (int i = 0; i < n; ++i) {
       const int dim = i / kPageTokens, slot = i % kPageTokens;
-      const float scale =
-          half_to_float(load_u16(block + n + ((dim / 32) * kPageTokens + slot) * 2));
-      out[i] = scale * static_cast<float>(static_cast<std::int8_t>(block[i]));
+      const float scale = half_to_float(load_u16(keys + n + ((dim / 32) * kPageTokens + slot) * 2));
+      out[i] = scale * static_cast<float>(static_cast<std::int8_t>(keys[i]));
+    }
+  } else {
+    const std::byte* scales = keys + n / 2;
+    const std::byte* minima = scales + head_dim / 32 * kPageTokens * 2;
+    for (int i = 0; i < n; ++i) {
+      const int dim = i / kPageTokens, slot = i % kPageTokens;
+      const int g = dim / 32, at = (g * kPageTokens + slot) * 2;
+      const auto pair = std::to_integer<int>(keys[(g * 16 + dim % 16) * kPageTokens + slot]);
+      out[i] = std::fma(half_to_float(load_u16(scales + at)),
+                        static_cast<float>(dim % 32 < 16 ? pair & 15 : pair >> 4),
+                        half_to_float(load_u16(minima + at)));
     }
   }
 }
 
-void load_values(KvType type, const std::byte* block, int head_dim, float* out) {
+void load_values(KvType type, const std::byte* values, int head_dim, float* out) {
   const int n = head_dim * kPageTokens;
-  const std::byte* values = block + kv_half_block_bytes(type, head_dim);
   if (type == KvType::F32) {
     std::memcpy(out, values, static_cast<std::size_t>(n) * 4);
   } else if (type == KvType::F16) {
     for (int i = 0; i < n; ++i) out[i] = half_to_float(load_u16(values + i * 2));
-  } else {
+  } else if (type == KvType::Q8) {
     for (int i = 0; i < n; ++i) {
       const float scale = half_to_float(load_u16(values + n + (i / 32) * 2));
       out[i] = scale * static_cast<float>(static_cast<std::int8_t>(values[i]));
+    }
+  } else {
+    const std::byte* scales = values + n / 2;
+    const std::byte* minima = scales + n / 32 * 2;
+    for (int i = 0; i < n; ++i) {
+      const int g = i / 32;
+      const auto pair = std::to_integer<int>(values[g * 16 + i % 16]);
+      out[i] = std::fma(half_to_float(load_u16(scales + g * 2)),
+                        static_cast<float>(i % 32 < 16 ? pair & 15 : pair >> 4),
+                        half_to_float(load_u16(minima + g * 2)));
     }
   }
 }

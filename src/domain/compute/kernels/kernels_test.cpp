@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -403,48 +404,128 @@ TEST(SwiGlu, EveryVariantMatchesTheScalarDefinition) {
 struct KvBlock {
   KvBlock(KvType type, int head_dim, unsigned seed)
       : bytes(kv_block_bytes(type, head_dim)),
+        half(kv_half_block_bytes(type, head_dim)),
         keys(static_cast<std::size_t>(head_dim) * 64),
         values(keys.size()) {
     for (int slot = 0; slot < 64; ++slot) {
       const auto key = random_row(head_dim, seed + static_cast<unsigned>(slot));
       const auto value = random_row(head_dim, seed + 100 + static_cast<unsigned>(slot));
-      store_kv(type, bytes.data(), head_dim, slot, key.data(), value.data());
+      store_key(type, key_block(), head_dim, slot, key.data());
+      store_value(type, value_block(), head_dim, slot, value.data());
       for (int i = 0; i < head_dim; ++i) {
         keys[static_cast<std::size_t>(i * 64 + slot)] = key[static_cast<std::size_t>(i)];
         values[static_cast<std::size_t>(slot * head_dim + i)] = value[static_cast<std::size_t>(i)];
       }
     }
   }
+  std::byte* key_block() { return bytes.data(); }
+  std::byte* value_block() { return bytes.data() + half; }
+
   std::vector<std::byte> bytes;
+  std::size_t half;
   std::vector<float> keys, values;  // what was stored, in the order of load_keys and load_values
 };
 
+// x [64 tokens][head_dim] after rotate_groups() on each of its rows, from and to either order.
+std::vector<float> rotated(std::vector<float> x, int head_dim, bool transposed) {
+  std::vector<float> row(static_cast<std::size_t>(head_dim));
+  for (int slot = 0; slot < 64; ++slot) {
+    const auto at = [&](int i) -> float& {
+      return x[static_cast<std::size_t>(transposed ? i * 64 + slot : slot * head_dim + i)];
+    };
+    for (int i = 0; i < head_dim; ++i) row[static_cast<std::size_t>(i)] = at(i);
+    rotate_groups(row.data(), head_dim);
+    for (int i = 0; i < head_dim; ++i) at(i) = row[static_cast<std::size_t>(i)];
+  }
+  return x;
+}
+
 TEST(KvBlock, EveryVariantReadsBackExactlyWhatTheDefinitionReads) {
-  for (const KvType type : {KvType::F32, KvType::F16, KvType::Q8}) {
-    for (const int head_dim : {32, 64, 96, 128}) {
-      const KvBlock block(type, head_dim, 12);
+  for (const KvType type : {KvType::F32, KvType::F16, KvType::Q8, KvType::Q4}) {
+    for (const int head_dim : {32, 64, 96, 128, 256}) {
+      KvBlock block(type, head_dim, 12);
       std::vector<float> keys(block.keys.size()), values(keys.size());
-      scalar().load_keys(type, block.bytes.data(), head_dim, keys.data());
-      scalar().load_values(type, block.bytes.data(), head_dim, values.data());
+      scalar().load_keys(type, block.key_block(), head_dim, keys.data());
+      scalar().load_values(type, block.value_block(), head_dim, values.data());
+      const bool turn = is_rotated(type);
+      const auto keys_back = turn ? rotated(keys, head_dim, true) : keys;
+      const auto values_back = turn ? rotated(values, head_dim, false) : values;
+      double squares = 0;
       for (std::size_t i = 0; i < keys.size(); ++i) {
         // f16: half a unit in the 11th bit; q8: half a step of max / 127, max < 5 for normal
-        // numbers.
+        // numbers; q4: a step is 1/15 of a range under 10, a rotation keeps the sum of squares.
         const float bound = type == KvType::F32   ? 0
                             : type == KvType::F16 ? 2.5e-3f
-                                                  : 0.5f * 5 / 127;
-        ASSERT_NEAR(keys[i], block.keys[i], bound);
-        ASSERT_NEAR(values[i], block.values[i], bound);
+                            : type == KvType::Q8  ? 0.5f * 5 / 127
+                                                  : 10.0f / 15;
+        ASSERT_NEAR(keys_back[i], block.keys[i], bound);
+        ASSERT_NEAR(values_back[i], block.values[i], bound);
+        squares += std::pow(double{keys_back[i]} - block.keys[i], 2) +
+                   std::pow(double{values_back[i]} - block.values[i], 2);
       }
+      // 32 normal numbers span 4.1 deviations on average (the expected range of a normal sample of
+      // that size); the error of rounding to a step of 4.1 / 15 is step / sqrt(12) = 0.079.
+      EXPECT_LT(std::sqrt(squares / static_cast<double>(2 * keys.size())), 0.082);
       for (const Kernels* k : fast_variants()) {
         SCOPED_TRACE(Message() << k->name << ", " << to_string(type) << ", head_dim " << head_dim);
         std::vector<float> actual(keys.size());
-        k->load_keys(type, block.bytes.data(), head_dim, actual.data());
+        k->load_keys(type, block.key_block(), head_dim, actual.data());
         EXPECT_EQ(actual, keys);
-        k->load_values(type, block.bytes.data(), head_dim, actual.data());
+        k->load_values(type, block.value_block(), head_dim, actual.data());
         EXPECT_EQ(actual, values);
       }
     }
   }
+}
+
+// Sylvester's matrix: entry (i, j) is (-1)^popcount(i & j), over sqrt(32) for order 32.
+TEST(KvBlock, RotationIsTheHadamardMatrixOfEachGroup) {
+  for (const int at : {0, 1, 5, 31, 40}) {
+    std::vector<float> x(64);
+    x[static_cast<std::size_t>(at)] = 1;
+    rotate_groups(x.data(), 64);
+    for (int i = 0; i < 64; ++i) {
+      const float sign = std::popcount(static_cast<unsigned>(i & at & 31)) % 2 == 0 ? 1.0f : -1.0f;
+      const float expected = i / 32 == at / 32 ? sign / std::sqrt(32.0f) : 0.0f;
+      EXPECT_NEAR(x[static_cast<std::size_t>(i)], expected, 1e-7f) << i << " of " << at;
+    }
+  }
+}
+
+// What would make a bad group worse than the format must: equal numbers, zeros, one number that
+// outgrows its group, numbers near the ends of f16, and what is not a number beside what is.
+TEST(KvBlock, FourBitsBearEveryGroup) {
+  const auto worst = [](std::vector<float> x, std::size_t checked) {
+    const auto original = x;
+    std::vector<std::byte> values(kv_half_block_bytes(KvType::Q4, 64));
+    store_value(KvType::Q4, values.data(), 64, 7, x.data());
+    std::vector<float> back(64 * 64);
+    scalar().load_values(KvType::Q4, values.data(), 64, back.data());
+    rotate_groups(back.data() + 7 * 64, 64);
+    double squares = 0, all = 0;
+    for (std::size_t i = 64 - checked; i < 64; ++i) {
+      squares += std::pow(double{back[7 * 64 + i]} - original[i], 2);
+      all += std::pow(double{original[i]}, 2);
+    }
+    return all > 0 ? std::sqrt(squares / all) : std::sqrt(squares);
+  };
+  EXPECT_EQ(worst(std::vector<float>(64, 0.0f), 64), 0);
+  // One dimension alone becomes two values of equal size, which four bits hold to f16's precision.
+  std::vector<float> spike(64);
+  spike[3] = 1000;
+  spike[40] = -1e-3f;
+  EXPECT_LT(worst(spike, 64), 2e-3);
+  EXPECT_LT(worst(std::vector<float>(64, 3.5f), 64), 1e-3);
+  // An outlier of 50 becomes +-8.8 in each of 32: a range of 2 * 8.8 + 4.1, a step of 1.45, an
+  // error of 0.42 sqrt(32) = 2.4. Without the rotation the group's other numbers would all be lost.
+  auto outlier = random_row(64, 40);
+  outlier[9] += 50;
+  EXPECT_LT(worst(outlier, 64), 0.06);
+  EXPECT_LT(worst(random_row(64, 41, 5000.0f), 64), 0.1);
+  EXPECT_LT(worst(random_row(64, 42, 1e-4f), 64), 0.1);
+  auto broken = random_row(64, 43);
+  broken[2] = std::nanf("");
+  EXPECT_LT(worst(broken, 32), 0.1) << "the other group is as it was";
 }
 
 // Against softmax attention in double over three pages with partly visible ends. Bound: a score is

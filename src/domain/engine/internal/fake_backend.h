@@ -94,7 +94,7 @@ class FakeBackend final : public compute::Backend {
             .kv_format = "fake"};
   }
 
-  Result<compute::SequenceId> open(compute::RopeVariant rope, compute::KvType kv) override {
+  Result<compute::SequenceId> open(compute::RopeVariant rope, compute::KvTypes kv) override {
     expect_idle_on_thread();
     EXPECT_EQ(kv, compute::KvType::F32);
     if (static_cast<int>(sequences_.size()) >= control_.options.max_sequences)

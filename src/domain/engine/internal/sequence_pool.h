@@ -131,7 +131,7 @@ class SequencePool {
   void offer_rest(Slot& slot);
 
   compute::Backend& backend_;
-  const compute::KvType kv_;
+  const compute::KvTypes kv_;
   const int n_pages_;
   const int max_idle_;
   KvTier* const tier_;
