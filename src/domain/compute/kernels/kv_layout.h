@@ -50,18 +50,49 @@ inline bool is_rotated(KvType type) {
 // orthogonal and its own inverse. It spreads a dimension that outgrows its group over all of them
 // (Ashkboos et al., QuaRot, arXiv:2404.00456). dim % 32 == 0.
 inline void rotate_groups(float* x, int dim) {
+  using Four = float __attribute__((vector_size(16)));
+  constexpr Four kNorm = {
+      0.17677669529663687f, 0.17677669529663687f, 0.17677669529663687f, 0.17677669529663687f};
   for (float* group = x; group < x + dim; group += 32) {
-    for (int apart = 1; apart < 32; apart *= 2) {
-      for (int first = 0; first < 32; first += 2 * apart) {
-        for (int i = first; i < first + apart; ++i) {
-          const float a = group[i], b = group[i + apart];
-          group[i] = a + b;
-          group[i + apart] = a - b;
-        }
+    Four v[8];
+    std::memcpy(v, group, sizeof v);
+    for (Four& four : v) {  // neighbours, then pairs of them, inside a vector
+      four = __builtin_shufflevector(four, four, 0, 0, 2, 2) +
+             __builtin_shufflevector(four, four, 1, 1, 3, 3) * Four{1, -1, 1, -1};
+      four = __builtin_shufflevector(four, four, 0, 1, 0, 1) +
+             __builtin_shufflevector(four, four, 2, 3, 2, 3) * Four{1, 1, -1, -1};
+      four *= kNorm;
+    }
+    for (int apart = 1; apart < 8; apart *= 2) {  // then whole vectors
+      for (int i = 0; i < 8; ++i) {
+        if ((i & apart) != 0) continue;
+        const Four a = v[i], b = v[i + apart];
+        v[i] = a + b;
+        v[i + apart] = a - b;
       }
     }
-    for (int i = 0; i < 32; ++i) group[i] *= 0.17677669529663687f;  // 1 / sqrt(32)
+    std::memcpy(group, v, sizeof v);
   }
+}
+
+// Least and largest of 32 numbers, in eight lanes.
+struct Extremes {
+  float least, most;
+};
+inline Extremes extremes_of_group(const float* x) {
+  float least[8], most[8];
+  for (int j = 0; j < 8; ++j) least[j] = most[j] = x[j];
+  for (int i = 8; i < 32; i += 8) {
+    for (int j = 0; j < 8; ++j) {
+      least[j] = x[i + j] < least[j] ? x[i + j] : least[j];
+      most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+    }
+  }
+  for (int j = 1; j < 8; ++j) {
+    least[0] = least[j] < least[0] ? least[j] : least[0];
+    most[0] = most[j] > most[0] ? most[j] : most[0];
+  }
+  return {least[0], most[0]};
 }
 
 // 32 numbers as 8-bit integers and a scale (f16).
@@ -71,15 +102,17 @@ struct Q8Group {
 };
 inline Q8Group quantize_q8_group(const float* x) {
   Q8Group out;
-  float max = 0;
-  for (int i = 0; i < 32; ++i) max = std::fmax(max, std::fabs(x[i]));
+  const Extremes range = extremes_of_group(x);
   // The scale is rounded to f16 first, so that q is the best integer for the scale that is kept.
-  out.scale = float_to_half(max / 127.0f);
+  out.scale = float_to_half((-range.least > range.most ? -range.least : range.most) / 127.0f);
   const float kept = half_to_float(out.scale);
   const float inverse = kept > 0 ? 1.0f / kept : 0.0f;
   for (int i = 0; i < 32; ++i) {
-    const float r = std::nearbyint(x[i] * inverse);
-    out.q[i] = static_cast<std::int8_t>(std::fmin(127.0f, std::fmax(-127.0f, r)));
+    float r = x[i] * inverse;
+    r = r > -127.0f ? r : -127.0f;  // what is not a number too
+    r = r < 127.0f ? r : 127.0f;
+    // To the nearest integer, halves to the even one: 1.5 * 2^23 leaves no bits below one.
+    out.q[i] = static_cast<std::int8_t>(static_cast<int>((r + 12582912.0f) - 12582912.0f));
   }
   return out;
 }
@@ -93,32 +126,35 @@ inline Q4Group quantize_q4_group(const float* x) {
   float turned[32];
   std::memcpy(turned, x, sizeof turned);
   rotate_groups(turned, 32);
-  std::uint8_t u[32];
+  float u[32];  // whole numbers
   const auto round_to = [&](float scale, float minimum) {
     const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
     for (int i = 0; i < 32; ++i) {
       float r = (turned[i] - minimum) * inverse;
       r = r > 0.0f ? r : 0.0f;  // what is not a number becomes 0 here
       r = r < 15.0f ? r : 15.0f;
-      u[i] = static_cast<std::uint8_t>(static_cast<int>(r + 0.5f));
+      u[i] = (r + 12582912.0f) - 12582912.0f;
     }
   };
-  float least = turned[0], most = turned[0];
-  for (int i = 1; i < 32; ++i) {
-    least = turned[i] < least ? turned[i] : least;
-    most = turned[i] > most ? turned[i] : most;
-  }
-  float scale = (most - least) / 15.0f, minimum = least;
+  const Extremes range = extremes_of_group(turned);
+  float scale = (range.most - range.least) / 15.0f, minimum = range.least;
   round_to(scale, minimum);
   // The line that fits these integers best in the mean of squares, then the integers again.
-  float sum_u = 0, sum_uu = 0, sum_x = 0, sum_ux = 0;
-  for (int i = 0; i < 32; ++i) {
-    const auto v = static_cast<float>(u[i]);
-    sum_u += v;
-    sum_uu += v * v;
-    sum_x += turned[i];
-    sum_ux += v * turned[i];
+  float lanes[4][8] = {};
+  for (int i = 0; i < 32; i += 8) {
+    for (int j = 0; j < 8; ++j) {
+      const float v = u[i + j], t = turned[i + j];
+      lanes[0][j] += v;
+      lanes[1][j] += v * v;
+      lanes[2][j] += t;
+      lanes[3][j] += v * t;
+    }
   }
+  float sums[4] = {};
+  for (int k = 0; k < 4; ++k) {
+    for (int j = 0; j < 8; ++j) sums[k] += lanes[k][j];
+  }
+  const auto [sum_u, sum_uu, sum_x, sum_ux] = sums;
   const float spread = 32.0f * sum_uu - sum_u * sum_u;  // whole numbers, exact; 0 if all are equal
   if (spread > 0) {
     scale = (32.0f * sum_ux - sum_u * sum_x) / spread;
@@ -128,7 +164,8 @@ inline Q4Group quantize_q4_group(const float* x) {
   out.scale = float_to_half(scale);
   out.minimum = float_to_half(minimum);
   round_to(half_to_float(out.scale), half_to_float(out.minimum));
-  for (int i = 0; i < 16; ++i) out.pairs[i] = static_cast<std::uint8_t>(u[i] | u[i + 16] << 4);
+  for (int i = 0; i < 16; ++i)
+    out.pairs[i] = static_cast<std::uint8_t>(static_cast<int>(u[i] + 16.0f * u[i + 16]));
   return out;
 }
 
