@@ -69,6 +69,26 @@ def test_streams_say_what_was_restored(start, tmp_path):
     second.stop()
 
 
+def test_keys_and_values_in_four_bits_answer_and_outlive_the_server(start, tmp_path):
+    home = tmp_path / "home"
+    for kv, bytes_per_token in (("q4", 3_840), ("q8/q4", 5_184)):   # 2 x 6 layers x 512 wide, scales, minima
+        first = start("--kv", kv, home=home)
+        assert "KV %s," % kv in first.log
+        cold = first.post(ask())
+        prompt, cached = usage(cold)
+        assert cached == 0, "pages of other types are not taken"
+        assert '"command": "ls"' in cold.text, "what it answers with exact keys and values"
+        first.stop()
+        kept = max(pages(home), key=lambda p: p.stat().st_mtime)
+        assert 0 < kept.stat().st_size - PAGE * bytes_per_token < 4 * prompt + 1024, "ids and headers beside them"
+
+        second = start("--kv", kv, home=home)
+        warm = second.post(ask())
+        assert usage(warm) == (prompt, whole_pages(prompt - 1))
+        assert warm.json["content"] == cold.json["content"], "restored KV says what computed KV said"
+        second.stop()
+
+
 def test_killed_at_any_moment_it_starts_and_answers_the_same(start, tmp_path):
     """kill -9 while pages are written; what is left is whole pages or nothing."""
     home = tmp_path / "home"

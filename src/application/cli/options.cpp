@@ -83,8 +83,8 @@ void add_model_options(CLI::App* app, Options& options, Words& words) {
       ->group("Model");
   app->add_option("--kv",
                   words.kv,
-                  "How keys and values are kept: f32, f16, q8 (8 bits), q4 (4 bits, for twice\n"
-                  "the window in the same memory, less exact), or a type for each, as in q8/q4;\n"
+                  "How keys and values are kept: f32, f16, q8 (8 bits), q4 (4 bits, for 1.7\n"
+                  "times the window of q8 in the same memory), or a type for each, as in q8/q4;\n"
                   "auto: q8 where f16 costs over 64 KiB per token, else f16")
       ->type_name("auto|TYPE|KEYS/VALUES")
       ->check(CLI::Validator(
