@@ -5,8 +5,9 @@
 //   next
 //       token are from f16's, at the positions from FIRST on of every context: one line each,
 //       "KL in nats, 1 if the best token is the same"
-//   kv_quality decode MODEL KV DEPTH COUNT                  -> seconds of COUNT decode steps behind
-//       DEPTH tokens
+//   kv_quality speed MODEL KV DEPTH COUNT                   -> seconds of a prefill of DEPTH
+//   tokens,
+//       and of COUNT decode steps behind them; one thread
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -129,7 +130,6 @@ void greedy(Model& model, KvTypes kv, int limit, const Tokens& stops) {
       running.push_back({model.fork(prompt, static_cast<int>(ids.size())), i, {first}});
     }
     std::vector<compute::Step> steps;
-    std::vector<std::size_t> stepping;
     for (std::size_t r = 0; r < running.size();) {
       Running& one = running[r];
       const bool ended = std::find(stops.begin(), stops.end(), one.out.back()) != stops.end();
@@ -192,15 +192,17 @@ void divergence(Model& model, KvTypes kv, int first) {
   }
 }
 
-void decode(Model& model, KvTypes kv, int depth, int count) {
+void speed(Model& model, KvTypes kv, int depth, int count) {
+  using Clock = std::chrono::steady_clock;
   Tokens ids(static_cast<std::size_t>(depth));
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(300 + i * 37 % 2000);
   const SequenceId sequence = model.open(kv);
+  const auto begin = Clock::now();
   TokenId next = model.feed(sequence, ids);
-  const auto begin = std::chrono::steady_clock::now();
+  const auto middle = Clock::now();
   for (int i = 0; i < count; ++i) next = model.feed(sequence, {&next, 1});
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  std::printf("%.4f\n", took.count());
+  const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  std::printf("%.4f %.4f\n", seconds(middle - begin), seconds(Clock::now() - middle));
 }
 
 int run(const std::vector<std::string>& words) {
@@ -219,8 +221,8 @@ int run(const std::vector<std::string>& words) {
     greedy(model, *kv, number(3), parse_ids(words.at(4)));
   } else if (words[0] == "divergence") {
     divergence(model, *kv, number(3));
-  } else if (words[0] == "decode") {
-    decode(model, *kv, number(3), number(4));
+  } else if (words[0] == "speed") {
+    speed(model, *kv, number(3), number(4));
   } else {
     return 2;
   }

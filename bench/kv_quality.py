@@ -71,7 +71,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--binary", default=os.path.join(ROOT, "build", "release", "kv_quality"))
     ap.add_argument("--kv", default="f16,q8,q8/q4,q4", help="types, the first is what others are held against")
-    ap.add_argument("--tasks", type=int, default=1200)
+    ap.add_argument("--tasks", type=int, default=500)
     ap.add_argument("--contexts", type=int, default=4)
     ap.add_argument("--length", type=int, default=2304, help="tokens of a context; the last 256 are compared")
     a = ap.parse_args()
