@@ -54,6 +54,7 @@ struct Capabilities {
   std::string kernels;  // "avx512-vnni, int8 activations"
   int max_batch = 0;    // steps in one submit
   int max_tokens = 0;   // tokens in one submit, all steps together
+  int max_samples = 0;  // samples in one submit, all steps together; at least max_batch
   int max_context = 0;  // tokens of one sequence
   int vocab = 0;
   std::size_t page_bytes = 0;  // of one KV page of 64 tokens, at the default KV types
@@ -72,13 +73,19 @@ struct BackendMemory {
 };
 
 // One sequence's part of a step: append `tokens` at its end (at least one) and, if `sample` is set,
-// choose the token that follows the last of them. The spans outlive collect().
+// choose the token that follows the last of them; with `n_samples` > 1 also, for each of the last
+// `n_samples` tokens, the one that follows it, exactly as if the step had ended there. So guesses
+// about what comes are checked in one step (speculative decoding, Leviathan et al.,
+// arXiv:2211.17192). The spans outlive collect().
 struct Step {
   SequenceId sequence{};
   std::span<const TokenId> tokens;
   const SamplingParameters* sample = nullptr;  // null: a prefill chunk that is not the last
-  std::span<const std::uint32_t> allowed;      // bitmask over the vocabulary, or empty: everything
-  bool return_logits = false;                  // needs `sample`
+  // Bitmasks over the vocabulary, one behind the other, (vocab + 31) / 32 words for each sample;
+  // or empty: everything.
+  std::span<const std::uint32_t> allowed;
+  bool return_logits = false;  // needs `sample`
+  int n_samples = 1;           // 1..tokens.size(); means nothing without `sample`
 };
 
 struct Sampled {
@@ -139,7 +146,8 @@ class Backend {
   // sequence would pass max_context.
   virtual Result<Ticket> submit(std::span<const Step> steps) = 0;
 
-  // Waits for the step; one Sampled per Step, in order. The span lives until the next submit.
+  // Waits for the step; for each Step, in order, one Sampled, or with `sample` its n_samples, in
+  // the order of the tokens they follow. The span lives until the next submit.
   virtual Result<std::span<const Sampled>> collect(Ticket ticket) = 0;
 
   virtual BackendMemory memory() const = 0;  // any thread

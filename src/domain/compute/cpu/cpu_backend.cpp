@@ -70,6 +70,11 @@ class CpuBackend final : public Backend {
     std::vector<KvArena::Page> pages;
   };
 
+  // Rows of logits there is scratch for: one for every sequence, and few of those decode at once.
+  int max_samples() const {
+    return std::min(std::max(1, options_.max_tokens), options_.max_sequences);
+  }
+
   static int pages_for(int n_tokens) { return (n_tokens + kPageTokens - 1) / kPageTokens; }
   Sequence& at(SequenceId id) {
     const auto i = static_cast<std::size_t>(id);
@@ -117,14 +122,9 @@ Result<void> CpuBackend::prepare(Accountant& accountant) {
       options_.kv_budget_bytes > 0 ? options_.kv_budget_bytes / page_bytes_ : one_window;
   n_pages = std::clamp<std::size_t>(n_pages, 1, 1u << 24);
   const int max_rows = std::max(1, options_.max_tokens);
-  PENSIEVE_TRY(forward_,
-               Forward::create(weights_,
-                               kernels_,
-                               int8_,
-                               max_rows,
-                               std::min(max_rows, options_.max_sequences),
-                               pool_,
-                               accountant));
+  PENSIEVE_TRY(
+      forward_,
+      Forward::create(weights_, kernels_, int8_, max_rows, max_samples(), pool_, accountant));
   PENSIEVE_TRY(arena_, KvArena::create(accountant, page_bytes_, static_cast<int>(n_pages)));
   sequences_.resize(static_cast<std::size_t>(options_.max_sequences));
   batch_tokens_.reserve(static_cast<std::size_t>(max_rows));
@@ -139,8 +139,9 @@ Capabilities CpuBackend::capabilities() const {
           .kernels = std::string(kernels_.name) +
                      (int8_ ? ", int8 activations" : ", f32 activations") + ", " +
                      std::to_string(pool_.size()) + (pool_.size() == 1 ? " thread" : " threads"),
-          .max_batch = std::min(std::max(1, options_.max_tokens), options_.max_sequences),
+          .max_batch = max_samples(),
           .max_tokens = std::max(1, options_.max_tokens),
+          .max_samples = max_samples(),
           .max_context = max_context_,
           .vocab = weights_.hyper.vocab,
           .page_bytes = page_bytes_,
@@ -244,10 +245,12 @@ void CpuBackend::make_room(Sequence& sequence, int n_new) {
 Result<Ticket> CpuBackend::submit(std::span<const Step> steps) {
   CHECK(!in_flight_ && !steps.empty() &&
         static_cast<int>(steps.size()) <= capabilities().max_batch);
-  int n_pages = 0, n_tokens = 0;
+  int n_pages = 0, n_tokens = 0, n_samples = 0;
   for (const Step& step : steps) {
     const Sequence& sequence = at(step.sequence);
     CHECK(!step.tokens.empty());
+    CHECK(step.n_samples >= 1 && step.n_samples <= static_cast<int>(step.tokens.size()));
+    if (step.sample != nullptr) n_samples += step.n_samples;
     const int n_new = static_cast<int>(step.tokens.size());
     if (static_cast<int>(sequence.tokens.size()) + n_new > max_context_) {
       return Error{
@@ -257,7 +260,7 @@ Result<Ticket> CpuBackend::submit(std::span<const Step> steps) {
     n_pages += pages_needed(sequence, n_new);
     n_tokens += n_new;
   }
-  CHECK(n_tokens <= options_.max_tokens);
+  CHECK(n_tokens <= options_.max_tokens && n_samples <= max_samples());
   if (n_pages > arena_->free_pages()) {
     return Error{.kind = ErrorKind::Unavailable,
                  .message = "the KV cache is full: " + std::to_string(n_pages) + " pages needed, " +
@@ -283,7 +286,9 @@ Result<Ticket> CpuBackend::submit(std::span<const Step> steps) {
       batch_tokens_.push_back(token);
     }
     sequence.tokens.insert(sequence.tokens.end(), step.tokens.begin(), step.tokens.end());
-    if (step.sample != nullptr) output_rows_.push_back(static_cast<int>(batch_tokens_.size()) - 1);
+    const int end = static_cast<int>(batch_tokens_.size());
+    for (int row = end - step.n_samples; step.sample != nullptr && row < end; ++row)
+      output_rows_.push_back(row);
   }
   count_pages();
   forward_->run(batch_tokens_, segments_, output_rows_, *arena_);
@@ -291,25 +296,35 @@ Result<Ticket> CpuBackend::submit(std::span<const Step> steps) {
   sampled_.clear();
   const auto vocab = static_cast<std::size_t>(weights_.hyper.vocab);
   std::size_t n_kept = 0;
-  for (const Step& step : steps) n_kept += step.return_logits ? 1 : 0;
+  for (const Step& step : steps)
+    n_kept += step.return_logits ? static_cast<std::size_t>(step.n_samples) : 0;
   if (original_logits_.size() < n_kept * vocab) original_logits_.resize(n_kept * vocab);
   int output = 0;
   n_kept = 0;
   for (const Step& step : steps) {
-    Sampled result{.sequence = step.sequence, .token = kNoToken, .logprob = 0, .logits = {}};
-    if (step.sample != nullptr) {
+    if (step.sample == nullptr) {
+      sampled_.push_back({.sequence = step.sequence, .logits = {}});
+      continue;
+    }
+    const std::size_t mask_words = step.allowed.empty() ? 0 : (vocab + 31) / 32;
+    const auto n = static_cast<std::size_t>(step.n_samples);
+    CHECK(step.allowed.size() == n * mask_words);
+    const std::span<const TokenId> tokens = at(step.sequence).tokens;
+    for (std::size_t i = 0; i < n; ++i) {
+      Sampled result{.sequence = step.sequence, .logits = {}};
       const std::span<float> logits = forward_->logits(output++);
       if (step.return_logits) {
         float* const kept = original_logits_.data() + n_kept++ * vocab;
         std::copy(logits.begin(), logits.end(), kept);
         result.logits = {kept, vocab};
       }
-      const auto& seen = at(step.sequence).tokens;
-      const Choice choice = sample(logits, *step.sample, seen, step.allowed, seen.size());
+      const auto seen = tokens.first(tokens.size() - n + i + 1);
+      const auto allowed = step.allowed.subspan(i * mask_words, mask_words);
+      const Choice choice = sample(logits, *step.sample, seen, allowed, seen.size());
       result.token = choice.token;
       result.logprob = choice.logprob;
+      sampled_.push_back(result);
     }
-    sampled_.push_back(result);
   }
   in_flight_ = true;
   return static_cast<Ticket>(++tickets_);

@@ -171,6 +171,71 @@ TEST_P(CpuBackendPaths, NeighboursInTheBatchDoNotChangeScores) {
   }
 }
 
+// A step that samples behind each of its last tokens says what steps of one token each say, bit for
+// bit: scores, draws, penalties and masks. Beside it another sequence goes its own way.
+TEST_P(CpuBackendPaths, SamplesBehindSeveralTokensAreThoseOfOneTokenSteps) {
+  const TestModel model(WeightType::Q4_0);
+  Fixture fixture(model, options());
+  const SamplingParameters drawn{
+      .temperature = 0.9f, .top_p = 0.95f, .repetition_penalty = 1.3f, .seed = 11};
+  constexpr std::size_t kWords = (300 + 31) / 32;
+  const auto prompt = random_tokens(61, 21), text = random_tokens(9, 22);  // over a page's end
+  std::vector<std::uint32_t> masks(text.size() * kWords);
+  std::mt19937 random(23);
+  for (auto& word : masks) word = random() | 1;
+  for (const bool masked : {false, true}) {
+    const auto masks_of = [&](std::size_t first, std::size_t n) {
+      return masked ? std::span<const std::uint32_t>(masks).subspan(first * kWords, n * kWords)
+                    : std::span<const std::uint32_t>();
+    };
+    const SequenceId one_by_one = fixture.open();
+    fixture.feed(one_by_one, prompt);
+    std::vector<Sampled> expected;
+    std::vector<std::vector<float>> expected_logits;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const Step step{.sequence = one_by_one,
+                      .tokens = std::span(text).subspan(i, 1),
+                      .sample = &drawn,
+                      .allowed = masks_of(i, 1),
+                      .return_logits = true};
+      const auto sampled = fixture.backend->collect(*fixture.backend->submit({&step, 1}));
+      ASSERT_EQ(sampled->size(), 1u);
+      expected.push_back((*sampled)[0]);
+      expected_logits.emplace_back(expected.back().logits.begin(), expected.back().logits.end());
+    }
+    for (const std::size_t n_samples : {std::size_t{1}, std::size_t{4}, text.size()}) {
+      const std::size_t first = text.size() - n_samples;
+      const SequenceId at_once = fixture.open(), beside = fixture.open();
+      fixture.feed(at_once, prompt);
+      const Step steps[] = {
+          {.sequence = beside, .tokens = prompt, .sample = nullptr, .allowed = {}},
+          {.sequence = at_once,
+           .tokens = text,
+           .sample = &drawn,
+           .allowed = masks_of(first, n_samples),
+           .return_logits = true,
+           .n_samples = static_cast<int>(n_samples)}};
+      const auto sampled = fixture.backend->collect(*fixture.backend->submit(steps));
+      ASSERT_EQ(sampled->size(), 1 + n_samples);
+      EXPECT_EQ((*sampled)[0].token, kNoToken);
+      for (std::size_t i = 0; i < n_samples; ++i) {
+        const Sampled& actual = (*sampled)[1 + i];
+        EXPECT_EQ(actual.sequence, at_once);
+        EXPECT_EQ(actual.token, expected[first + i].token) << "sample " << i << " of " << n_samples;
+        EXPECT_EQ(actual.logprob, expected[first + i].logprob);
+        EXPECT_EQ(std::vector<float>(actual.logits.begin(), actual.logits.end()),
+                  expected_logits[first + i]);
+      }
+      // What was guessed wrongly is forgotten without a trace.
+      ASSERT_TRUE(fixture.backend->truncate(at_once, 63).has_value());
+      EXPECT_EQ(fixture.feed(at_once, std::span(text).subspan(2, 4)), expected_logits[5]);
+      fixture.backend->close(at_once);
+      fixture.backend->close(beside);
+    }
+    fixture.backend->close(one_by_one);
+  }
+}
+
 TEST_P(CpuBackendPaths, AForkAtAnyLengthContinuesAsIfComputedCold) {
   const TestModel model(WeightType::Q4_0);
   Fixture fixture(model, options());
