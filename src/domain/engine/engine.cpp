@@ -110,6 +110,8 @@ class ThreadedEngine final : public Engine {
             .restored_tokens = counters_.restored_tokens,
             .missed_tokens = counters_.missed_tokens,
             .output_tokens = counters_.output_tokens,
+            .drafted_tokens = counters_.drafted_tokens,
+            .accepted_tokens = counters_.accepted_tokens,
             .memory = backend_->memory()};
   }
 

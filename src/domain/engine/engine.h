@@ -21,6 +21,11 @@
 
 namespace pensieve::engine {
 
+// Whether tokens are guessed from what the text says already and checked several in one step. An
+// answer has the same tokens either way. Auto: as far as it measurably makes answers faster.
+// Always: wherever there is something to guess from, whatever it costs; for tests.
+enum class Speculation : std::uint8_t { Auto, Off, Always };
+
 struct EngineOptions {
   int max_requests = 10;    // running or waiting; one more is refused as Overloaded
   int prefill_chunk = 256;  // tokens of prefill in one step, at most
@@ -38,6 +43,8 @@ struct EngineOptions {
 
   int token_queue = 256;    // tokens a slow reader may lag behind before its request pauses
   int idle_sequences = 48;  // finished sequences kept for their prefix
+
+  Speculation speculation = Speculation::Auto;
 
   // Where full KV pages are kept beside the arena; outlives the engine. None: nowhere.
   KvTier* tier = nullptr;
@@ -75,6 +82,10 @@ class Constraint {
   // it could have no more tokens: it finishes as one that was cut off.
   virtual bool complete() const = 0;
   virtual bool cut_short() const = 0;
+
+  // Another one in the same place, which then goes its own way: what guessed tokens lead to is
+  // looked at with it. As quick as the other calls.
+  virtual std::unique_ptr<Constraint> clone() const = 0;
 };
 
 struct Request {
@@ -150,6 +161,8 @@ struct EngineStats {
   std::uint64_t restored_tokens = 0;
   std::uint64_t missed_tokens = 0;
   std::uint64_t output_tokens = 0;
+  std::uint64_t drafted_tokens = 0;   // guessed and computed
+  std::uint64_t accepted_tokens = 0;  // of those, what came; of the answers' tokens, the cheap ones
   compute::BackendMemory memory;
 };
 

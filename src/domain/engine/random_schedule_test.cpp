@@ -20,6 +20,7 @@ struct Traffic {
   bool cancels = true;
   bool failures = false;
   FakeTier* tier = nullptr;
+  Speculation speculation = Speculation::Off;
 };
 
 // One request in flight, read a little at a time.
@@ -41,6 +42,7 @@ class RandomSchedule {
     fake.max_sequences = pick(3, 30);
     fake.max_batch = pick(1, 10);
     fake.max_tokens = pick(16, 300);
+    fake.max_samples = pick(1, 64);
     fake.max_context = pick(100, 900);
     fake.vocab = 50;
     auto& options = test_.options;
@@ -49,6 +51,7 @@ class RandomSchedule {
     options.token_queue = pick(1, 40);
     options.idle_sequences = pick(0, 8);
     options.original_context_length = pick(0, 1) * 300;
+    options.speculation = traffic.speculation;
     options.tier = traffic.tier;
     if (traffic.tier != nullptr) options.idle_sequences = pick(0, 2);  // so that pages come back
     options.save_timeout_ms = 20;
@@ -83,8 +86,15 @@ class RandomSchedule {
       ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "somebody is never dropped";
       std::this_thread::yield();
     }
+    const EngineStats stats = test_.engine->stats();
+    drafted = static_cast<int>(stats.drafted_tokens);
+    accepted = static_cast<int>(stats.accepted_tokens);
+    EXPECT_LE(accepted, drafted);
+    EXPECT_TRUE(drafted == 0 || test_.options.speculation != Speculation::Off);
     test_.stop();
   }
+
+  int drafted = 0, accepted = 0;  // once run
 
  private:
   int pick(int low, int high) { return std::uniform_int_distribution(low, high)(random_); }
@@ -237,24 +247,36 @@ class RandomSchedule {
 
 constexpr unsigned kSeeds = 60;
 
+// Most engines draft wherever they can, some as they see fit, some never.
+constexpr Speculation speculation_of(unsigned seed) {
+  return seed % 4 == 0 ? Speculation::Off : seed % 4 == 1 ? Speculation::Auto : Speculation::Always;
+}
+
 TEST(RandomSchedule, EveryAnswerIsTheModels) {
+  int accepted = 0, refused = 0;
   for (unsigned seed = 1; seed <= kSeeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    RandomSchedule(seed, {.cancels = false}).run();
+    RandomSchedule schedule(seed, {.cancels = false, .speculation = speculation_of(seed)});
+    schedule.run();
+    accepted += schedule.accepted;
+    refused += schedule.drafted - schedule.accepted;
   }
+  EXPECT_GT(accepted, 10'000) << "guesses hardly ever come true";
+  EXPECT_GT(refused, 10'000) << "guesses are hardly ever wrong";
 }
 
 TEST(RandomSchedule, WithCancellationsToo) {
   for (unsigned seed = 1001; seed <= 1000 + kSeeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    RandomSchedule(seed, {.cancels = true}).run();
+    RandomSchedule(seed, {.cancels = true, .speculation = speculation_of(seed)}).run();
   }
 }
 
 TEST(RandomSchedule, WithABackendThatFails) {
   for (unsigned seed = 2001; seed <= 2000 + kSeeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    RandomSchedule(seed, {.cancels = true, .failures = true}).run();
+    RandomSchedule(seed, {.cancels = true, .failures = true, .speculation = speculation_of(seed)})
+        .run();
   }
 }
 
@@ -266,7 +288,11 @@ TEST(RandomSchedule, WithASecondTier) {
     FakeTier tier(seed, seed % 3 * 20);
     for (int life = 0; life < 2; ++life) {  // the tier outlives an engine
       RandomSchedule(seed,
-                     {.n_requests = 40, .cancels = true, .failures = seed % 4 == 0, .tier = &tier})
+                     {.n_requests = 40,
+                      .cancels = true,
+                      .failures = seed % 4 == 0,
+                      .tier = &tier,
+                      .speculation = speculation_of(seed / 4)})
           .run();
     }
     given += tier.given;

@@ -467,6 +467,7 @@ TEST(Constraints, ForcedTokensAreComputedTogether) {
     }
     bool complete() const override { return n_ >= 120; }
     bool cut_short() const override { return false; }
+    std::unique_ptr<Constraint> clone() const override { return std::make_unique<Forcing>(*this); }
 
    private:
     int n_ = 0;

@@ -69,6 +69,9 @@ class FakeConstraint final : public Constraint {
   }
   bool complete() const override { return state_ % 97 == 0; }
   bool cut_short() const override { return state_ % 194 == 0; }
+  std::unique_ptr<Constraint> clone() const override {
+    return std::make_unique<FakeConstraint>(*this);
+  }
 
  private:
   static std::uint64_t mixed(std::uint64_t value) {
@@ -205,7 +208,7 @@ class Gate {
 // An engine over a fake backend. Fill `control` and `options`, then start().
 struct TestEngine {
   FakeControl control;
-  EngineOptions options;
+  EngineOptions options{.speculation = Speculation::Off};  // what a step holds depends on no clock
   std::unique_ptr<Engine> engine;
 
   void start() {

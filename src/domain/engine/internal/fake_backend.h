@@ -27,12 +27,15 @@ struct FakeOptions {
   int max_sequences = 64;
   int max_batch = 16;
   int max_tokens = 512;
+  int max_samples = 64;
   int max_context = 4096;
   int vocab = 100;
 };
 
 // The model: what follows `tokens`, among the tokens that `allowed` has a bit for, if it is not
-// empty. A draw changes the text with the seed, temperature 0 does not.
+// empty. A draw changes the text with the seed, temperature 0 does not. Where a text goes depends
+// on all of it for one token in eight, and on the token before alone for the others: so it repeats
+// itself, as real texts do.
 inline TokenId fake_next_token(std::span<const TokenId> tokens,
                                compute::RopeVariant rope,
                                const compute::SamplingParameters& sampling,
@@ -44,6 +47,10 @@ inline TokenId fake_next_token(std::span<const TokenId> tokens,
     hash ^= hash >> 29;
   };
   for (const TokenId token : tokens) mix(static_cast<std::uint64_t>(token) + 1);
+  if (hash % 8 != 0) {
+    hash = 0;
+    mix(static_cast<std::uint64_t>(tokens.back()) + 1);
+  }
   if (sampling.temperature > 0) mix(sampling.seed * 2 + 1);
   if (allowed.empty()) return static_cast<TokenId>(hash % static_cast<std::uint64_t>(vocab));
   std::vector<TokenId> choices;
@@ -87,6 +94,7 @@ class FakeBackend final : public compute::Backend {
             .kernels = "none",
             .max_batch = o.max_batch,
             .max_tokens = o.max_tokens,
+            .max_samples = std::max(o.max_batch, o.max_samples),
             .max_context = o.max_context,
             .vocab = o.vocab,
             .page_bytes = 64,
@@ -209,7 +217,7 @@ class FakeBackend final : public compute::Backend {
     }
     if (wanted > free_pages()) return unavailable("the arena is full");
     sampled_.clear();
-    for (const compute::Step& step : steps) sampled_.push_back(run(step));
+    for (const compute::Step& step : steps) run(step);
     ++control_.steps;
     in_flight_ = true;
     return compute::Ticket{++ticket_};
@@ -263,16 +271,21 @@ class FakeBackend final : public compute::Backend {
     EXPECT_LE(static_cast<int>(steps.size()), control_.options.max_batch);
     std::set<compute::SequenceId> seen;
     std::size_t n_tokens = 0;
+    int n_samples = 0;
     for (const compute::Step& step : steps) {
       EXPECT_TRUE(seen.insert(step.sequence).second) << "a sequence twice in a step";
       EXPECT_FALSE(step.tokens.empty());
       n_tokens += step.tokens.size();
+      EXPECT_GE(step.n_samples, 1);
+      EXPECT_LE(step.n_samples, static_cast<int>(step.tokens.size()));
+      n_samples += step.sample != nullptr ? step.n_samples : 0;
       for (const TokenId token : step.tokens) {
         EXPECT_GE(token, 0);
         EXPECT_LT(token, control_.options.vocab);
       }
     }
     EXPECT_LE(n_tokens, static_cast<std::size_t>(control_.options.max_tokens));
+    EXPECT_LE(n_samples, capabilities().max_samples);
   }
 
   // A partial last page that others share too (after truncate()) is copied before it is written.
@@ -285,7 +298,7 @@ class FakeBackend final : public compute::Backend {
     return s.tokens.size() % compute::kPageTokens != 0 && pages_[s.pages.back()].references > 1;
   }
 
-  compute::Sampled run(const compute::Step& step) {
+  void run(const compute::Step& step) {
     Sequence& s = at(step.sequence);
     if (shares_partial_page(s)) {
       const std::size_t copy = take_page();
@@ -300,15 +313,27 @@ class FakeBackend final : public compute::Backend {
       s.tokens.push_back(token);
     }
     control_.tokens_computed += static_cast<int>(step.tokens.size());
-    if (step.sample == nullptr) return {.sequence = step.sequence, .logits = {}};
+    if (step.sample == nullptr) {
+      sampled_.push_back({.sequence = step.sequence, .logits = {}});
+      return;
+    }
     std::vector<TokenId> kv;  // from the pages, not from the list of tokens
     for (std::size_t i = 0; i < s.tokens.size(); ++i)
       kv.push_back(pages_[s.pages[i / compute::kPageTokens]].kv[i % compute::kPageTokens]);
-    return {
-        .sequence = step.sequence,
-        .token = fake_next_token(kv, s.rope, *step.sample, control_.options.vocab, step.allowed),
-        .logprob = -1.0f,
-        .logits = {}};
+    const auto n = static_cast<std::size_t>(step.n_samples);
+    const std::size_t words =
+        step.allowed.empty() ? 0 : (static_cast<std::size_t>(control_.options.vocab) + 31) / 32;
+    EXPECT_EQ(step.allowed.size(), n * words);
+    for (std::size_t i = 0; i < n; ++i) {
+      sampled_.push_back({.sequence = step.sequence,
+                          .token = fake_next_token(std::span(kv).first(kv.size() - n + i + 1),
+                                                   s.rope,
+                                                   *step.sample,
+                                                   control_.options.vocab,
+                                                   step.allowed.subspan(i * words, words)),
+                          .logprob = -1.0f,
+                          .logits = {}});
+    }
   }
 
   std::size_t take_page() {

@@ -43,10 +43,6 @@ constexpr int kPagesBesideSteps = 1;
 constexpr int kPagesAlone = 8;
 constexpr std::chrono::milliseconds kSaveAgain{5};
 
-// Tokens that a constraint forces at once. They are computed like a chunk of prefill, in one step,
-// and streams beside them should hardly notice.
-constexpr int kForcedTokens = 32;
-
 // Without the bell, stuck requests are looked at this often.
 constexpr std::chrono::milliseconds kLookAgain{100};
 constexpr std::chrono::milliseconds kSleep{3'600'000};
@@ -62,7 +58,8 @@ Scheduler::Scheduler(compute::Backend& backend,
       desk_(desk),
       counters_(counters),
       capabilities_(backend.capabilities()),
-      pool_(backend, options.idle_sequences, options.tier) {}
+      pool_(backend, options.idle_sequences, options.tier),
+      mask_words_((static_cast<std::size_t>(capabilities_.vocab) + 31) / 32) {}
 
 void Scheduler::run() {
   if (options_.tier != nullptr) {
@@ -126,7 +123,7 @@ void Scheduler::accept() {
     Entry& accepted = *entries_.back();
     if (const auto& make = accepted.job->request.make_constraint) {
       accepted.constraint = make();
-      accepted.allowed.resize((static_cast<std::size_t>(capabilities_.vocab) + 31) / 32);
+      accepted.allowed.resize(mask_words_);
     }
     if (accepted.job->max_answer == 0) {
       accepted.job->events.push({.kind = TokenEvent::Kind::Started});
@@ -345,6 +342,7 @@ void Scheduler::plan() {
   steps_.clear();
   for (const auto& entry : entries_) {
     entry->planned = 0;
+    if (entry->draft) entry->draft->tokens.clear();
     if (running(*entry)) entry->paused = !entry->job->events.has_room();
   }
 
@@ -365,13 +363,16 @@ void Scheduler::plan() {
                std::min({pending(*entry), chunk_limit(rows > 0), capabilities_.max_tokens - rows}));
   }
 
+  plan_drafts();
   for (const auto& entry : entries_) {
     if (entry->planned == 0) continue;
     const auto begin = static_cast<std::size_t>(pool_.length(entry->sequence));
     const auto n_tokens = static_cast<std::size_t>(entry->planned);
-    const bool last = begin + n_tokens == entry->tokens.size();
+    const bool last = samples(*entry);
     const bool masked = last && mask(*entry);
-    if (masked && std::all_of(entry->allowed.begin(), entry->allowed.end(), std::logical_not<>())) {
+    const auto allowed =
+        std::span<const std::uint32_t>(entry->allowed).first(masked ? mask_words_ : 0);
+    if (masked && std::all_of(allowed.begin(), allowed.end(), std::logical_not<>())) {
       finish(*entry, FinishReason::StopToken);  // no token may come
       continue;
     }
@@ -379,9 +380,9 @@ void Scheduler::plan() {
     steps_.push_back({.sequence = pool_.id(entry->sequence),
                       .tokens = std::span(entry->tokens).subspan(begin, n_tokens),
                       .sample = last ? &entry->job->request.sampling : nullptr,
-                      .allowed = masked ? std::span<const std::uint32_t>(entry->allowed)
-                                        : std::span<const std::uint32_t>(),
+                      .allowed = allowed,
                       .return_logits = last && entry->job->request.top_logprobs > 0});
+    if (n_drafted(*entry) > 0) add_draft(*entry, steps_.back());
   }
 }
 
@@ -393,10 +394,15 @@ bool Scheduler::decodes(const Entry& entry) const {
          (n_pending <= 1 + kForcedTokens && pool_.length(entry.sequence) >= n_prompt);
 }
 
-// Whether entry.allowed holds what the entry's next token may be.
+// Whether the step computes the last of the entry's tokens, so that the next one is sampled.
+bool Scheduler::samples(const Entry& entry) const {
+  return entry.planned > 0 && entry.planned == pending(entry);
+}
+
+// Whether the first mask of entry.allowed holds what the entry's next token may be.
 bool Scheduler::mask(Entry& entry) {
-  return entry.constraint &&
-         entry.constraint->allowed(entry.allowed, entry.job->max_answer - answered(entry));
+  return entry.constraint && entry.constraint->allowed(std::span(entry.allowed).first(mask_words_),
+                                                       entry.job->max_answer - answered(entry));
 }
 
 // Puts the entry's next tokens into the step if there are pages for them, or can be: from idle
@@ -454,7 +460,9 @@ bool Scheduler::run_step() {
     return true;
   }
   const auto sampled = backend_.collect(*ticket);
-  if (!sampled || sampled->size() != steps_.size()) {
+  std::size_t n_samples = 0;
+  for (const compute::Step& step : steps_) n_samples += static_cast<std::size_t>(step.n_samples);
+  if (!sampled || sampled->size() != n_samples) {
     const Error error =
         sampled ? Error{ErrorKind::Internal, "The backend lost a result."} : sampled.error();
     for (Entry* entry : planned_) finish(*entry, FinishReason::Failed, error);
@@ -463,8 +471,12 @@ bool Scheduler::run_step() {
   refusals_ = 0;
   moved_us_ = now_us();
   learn_prefill_speed(moved_us_ - start_us);
+  learn_step_cost(moved_us_ - start_us);
+  std::span<const compute::Sampled> left = *sampled;
   for (std::size_t i = 0; i < planned_.size(); ++i) {
-    advance(*planned_[i], (*sampled)[i], steps_[i].allowed);
+    const auto n = static_cast<std::size_t>(steps_[i].n_samples);
+    advance(*planned_[i], left.first(n), steps_[i].allowed);
+    left = left.subspan(n);
   }
   return true;
 }
@@ -479,46 +491,71 @@ void Scheduler::learn_prefill_speed(std::uint64_t step_us) {
       prefill_us_per_token_ > 0 ? 0.7 * prefill_us_per_token_ + 0.3 * measured : measured;
 }
 
+// The entry's tokens are computed, and what comes next is sampled: one token, and one more behind
+// every guess that came true. Guesses that did not are forgotten before anyone can see them.
 void Scheduler::advance(Entry& entry,
-                        const compute::Sampled& sampled,
+                        std::span<const compute::Sampled> sampled,
                         std::span<const std::uint32_t> allowed) {
   Job& job = *entry.job;
-  const auto& request = job.request;
   pool_.appended(entry.sequence, entry.planned);
   entry.moved_us = moved_us_;
   const int length = pool_.length(entry.sequence);
   job.prefilled_tokens = std::max(job.prefilled_tokens.load(),
-                                  std::min(length, static_cast<int>(request.prompt.size())));
+                                  std::min(length, static_cast<int>(job.request.prompt.size())));
   if (length < static_cast<int>(entry.tokens.size())) return;
 
+  std::optional<End> end;
+  for (std::optional<std::size_t> i = 0; i && !end;
+       i = end ? std::nullopt : next_sample(entry, length)) {
+    const std::size_t words = allowed.empty() ? 0 : mask_words_;
+    end = take(entry, sampled[*i], allowed.subspan(*i * words, words));
+  }
+  if (n_drafted(entry) > 0) {
+    const int n_right = confirmed(entry, length);
+    if (n_right < n_drafted(entry)) {
+      if (auto cut = backend_.truncate(pool_.id(entry.sequence), length + n_right); !cut)
+        return finish(entry, FinishReason::Failed, std::move(cut).error());
+    }
+    pool_.appended(entry.sequence, n_right);
+    counters_.drafted_tokens += static_cast<std::uint64_t>(n_drafted(entry));
+    counters_.accepted_tokens += static_cast<std::uint64_t>(n_right);
+  }
+  if (end) finish(entry, end->reason, std::move(end->error));
+}
+
+// Goes on with a token that was sampled and those it forces. Gives how the answer ends, if it does.
+std::optional<Scheduler::End> Scheduler::take(Entry& entry,
+                                              const compute::Sampled& sampled,
+                                              std::span<const std::uint32_t> allowed) {
+  Job& job = *entry.job;
+  const auto& request = job.request;
   const TokenId token = sampled.token;
   if (token < 0 || token >= capabilities_.vocab) {
-    finish(entry,
-           FinishReason::Failed,
-           Error{ErrorKind::Internal, "The backend sampled no valid token."});
-    return;
+    return End{FinishReason::Failed,
+               Error{ErrorKind::Internal, "The backend sampled no valid token."}};
   }
   const auto& stops = request.stop_tokens;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    finish(entry, FinishReason::StopToken);
-    return;
+    return End{FinishReason::StopToken};
   }
   append(entry,
          {.token = token,
           .logprob = sampled.logprob,
           .top = compute::most_probable(sampled.logits, allowed, request.top_logprobs)});
+  learn_from(entry, /*sampled=*/true);
   if (entry.constraint) {
     entry.constraint->accept(token);
     forced_.clear();
     entry.constraint->force(
         forced_, std::min({kForcedTokens, job.events.room(), job.max_answer - answered(entry)}));
     for (const TokenId forced : forced_) append(entry, {.token = forced});
+    if (!forced_.empty()) learn_from(entry, /*sampled=*/false);
   }
   const bool complete = entry.constraint && entry.constraint->complete();
-  if (complete && !entry.constraint->cut_short()) return finish(entry, FinishReason::StopToken);
-  if (!complete && answered(entry) < job.max_answer) return;
-  finish(entry,
-         job.max_answer < request.max_tokens ? FinishReason::ContextFull : FinishReason::MaxTokens);
+  if (complete && !entry.constraint->cut_short()) return End{FinishReason::StopToken};
+  if (!complete && answered(entry) < job.max_answer) return std::nullopt;
+  return End{job.max_answer < request.max_tokens ? FinishReason::ContextFull
+                                                 : FinishReason::MaxTokens};
 }
 
 void Scheduler::append(Entry& entry, TokenEvent event) {

@@ -13,6 +13,8 @@
 
 #include "domain/compute/backend.h"
 #include "domain/engine/engine.h"
+#include "domain/engine/internal/draft_index.h"
+#include "domain/engine/internal/draft_policy.h"
 #include "domain/engine/internal/job.h"
 #include "domain/engine/internal/sequence_pool.h"
 
@@ -30,7 +32,13 @@ struct Counters {
   std::atomic<std::uint64_t> restored_tokens{0};
   std::atomic<std::uint64_t> missed_tokens{0};
   std::atomic<std::uint64_t> output_tokens{0};
+  std::atomic<std::uint64_t> drafted_tokens{0};
+  std::atomic<std::uint64_t> accepted_tokens{0};
 };
+
+// Tokens that a constraint forces at once. They are computed like a chunk of prefill, in one step,
+// and streams beside them should hardly notice.
+inline constexpr int kForcedTokens = 32;
 
 class Scheduler {
  public:
@@ -44,14 +52,17 @@ class Scheduler {
   void run();
 
  private:
+  struct Draft;
+
   // One accepted request. It waits while it has no sequence; with one it prefills while its prompt
-  // is not computed, and then decodes: one token a step, or a few where a constraint forced some.
+  // is not computed, and then decodes: one token a step, or a few where a constraint forced some or
+  // guesses came true.
   struct Entry {
     std::shared_ptr<Job> job;
     std::uint64_t number = 0;     // by arrival
     std::vector<TokenId> tokens;  // prompt and answer so far
     std::unique_ptr<Constraint> constraint;
-    std::vector<std::uint32_t> allowed;  // of the next token, if there is a constraint
+    std::vector<std::uint32_t> allowed;  // of the tokens that are sampled, if there is a constraint
     SequenceHandle sequence = SequenceHandle::None;
     int reserved_pages = 0;                // what admission counted on, of its sequence as a whole
     int planned = 0;                       // tokens in the step that is being made
@@ -62,8 +73,20 @@ class Scheduler {
     std::unique_ptr<PageReader> reader;    // while pages come back from the tier
     int restored = 0;                      // tokens that have come
     std::optional<Divergence> divergence;  // from what was in the arena when it got its sequence
-    std::uint64_t leader = 0;  // request whose prefill it waits to share, until that request
-    int leader_tokens = 0;     // holds so many tokens
+    std::uint64_t leader = 0;      // request whose prefill it waits to share, until that request
+    int leader_tokens = 0;         // holds so many tokens
+    std::unique_ptr<Draft> draft;  // from the first decode step on, if the request may have drafts
+  };
+
+  // One request's guesses about its next tokens.
+  struct Draft {
+    explicit Draft(std::size_t capacity) : index(capacity) {}
+    DraftIndex index;  // of the entry's tokens
+    Acceptance acceptance;
+    std::vector<TokenId> tokens;  // the guesses in that step, behind the entry's own tokens
+    std::vector<TokenId> row;     // both together, as the step has them
+    // The constraint behind each guess, as far as a token may have to be sampled there.
+    std::vector<std::unique_ptr<Constraint>> behind;
   };
 
   bool iterate();  // whether there may be more to do at once
@@ -89,17 +112,44 @@ class Scheduler {
   void plan();
   void plan_entry(Entry& entry, int n_tokens);
   bool decodes(const Entry& entry) const;
+  bool samples(const Entry& entry) const;
   bool mask(Entry& entry);
   Entry* next_to_prefill();
   int chunk_limit(bool beside_decoding) const;
   int pages_planned() const;
 
+  // Guesses beside what has to be computed (scheduler_drafts.cpp).
+  struct DraftRoom {  // what the step has left for them
+    int rows = 0;
+    int samples = 0;
+    int pages = 0;
+  };
+  void plan_drafts();
+  void watch(Entry& entry);
+  DraftLength draft(Entry& entry, DraftRoom& room, double row_cost);
+  void add_draft(Entry& entry, compute::Step& step);
+  bool mask_draft(Entry& entry, bool masked_first);
+  int confirmed(const Entry& entry, int length) const;
+  std::optional<std::size_t> next_sample(Entry& entry, int length);
+  void learn_from(Entry& entry, bool sampled);
+  void learn_step_cost(std::uint64_t step_us);
+  int n_drafted(const Entry& entry) const {
+    return entry.draft ? static_cast<int>(entry.draft->tokens.size()) : 0;
+  }
+
   // The step and its outcome.
   bool run_step();
   void learn_prefill_speed(std::uint64_t step_us);
   void advance(Entry& entry,
-               const compute::Sampled& sampled,
+               std::span<const compute::Sampled> sampled,
                std::span<const std::uint32_t> allowed);
+  struct End {
+    FinishReason reason = FinishReason::StopToken;
+    std::optional<Error> error = std::nullopt;
+  };
+  std::optional<End> take(Entry& entry,
+                          const compute::Sampled& sampled,
+                          std::span<const std::uint32_t> allowed);
   void append(Entry& entry, TokenEvent event);
   int answered(const Entry& entry) const;
   void step_refused(const Error& error);
@@ -131,11 +181,13 @@ class Scheduler {
   std::vector<Entry*> planned_;                  // of this step, in the order of steps_
   std::vector<compute::Step> steps_;
   std::vector<TokenId> forced_;  // of one entry
+  std::size_t mask_words_ = 0;   // of one mask over the vocabulary
   std::uint64_t next_number_ = 1;
   std::uint64_t last_prefilled_ = 0;  // number of the entry that had the last chunk
   std::uint64_t moved_us_ = 0;        // last time anything got further
   double prefill_us_per_token_ = 0;   // 0: not known yet
-  int refusals_ = 0;                  // steps in a row for which the backend found no room
+  StepCosts step_costs_;
+  int refusals_ = 0;  // steps in a row for which the backend found no room
 };
 
 }  // namespace pensieve::engine
