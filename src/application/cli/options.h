@@ -10,6 +10,7 @@
 
 #include "domain/compute/backend.h"
 #include "domain/compute/cpu/cpu_backend.h"
+#include "domain/engine/engine.h"
 #include "domain/model/model_file.h"
 
 namespace pensieve::cli {
@@ -53,6 +54,7 @@ struct Options {
   std::uint64_t kv_disk_daily_bytes = std::uint64_t{32} << 30;
   compute::cpu::Activations activations = compute::cpu::Activations::Auto;
   model::PlainWeights plain_weights = model::PlainWeights::Auto;
+  engine::Speculation speculation = engine::Speculation::Auto;
   // Where answers come from instead of a model here: serve, ask, claude. Empty: nowhere else.
   std::string upstream;               // an address; its key is in PENSIEVE_UPSTREAM_KEY
   std::string upstream_model;         // empty: the first that it lists

@@ -66,6 +66,8 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
             compute::KvTypes(compute::KvType::Q4, compute::KvType::F16));
   EXPECT_FALSE(taken({"--kv", "auto"}).kv);
   EXPECT_EQ(taken({"--activations", "f32"}).activations, compute::cpu::Activations::F32);
+  EXPECT_EQ(options.speculation, engine::Speculation::Auto);
+  EXPECT_EQ(taken({"--speculation", "off"}).speculation, engine::Speculation::Off);
   EXPECT_EQ(taken({"--weights", "as-is"}).plain_weights, model::PlainWeights::AsIs);
   EXPECT_EQ(taken({"ask", "hi", "--weights", "q8"}).plain_weights, model::PlainWeights::Q8);
 }
@@ -225,6 +227,7 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
            {"--kv", "/q4"},
            {"--kv", "q8/q4/q4"},
            {"--kv", "q8/auto"},
+           {"--speculation", "always"},
            {"--activations", "f16"},
            {"--weights", "q4"},
            {"--log-level", "loud"},
@@ -296,12 +299,12 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
     EXPECT_NE(parsed.text.find("Example"), std::string::npos) << parsed.text;
   }
   const std::string main_help = parse_command_line({"--help"}).text;
-  for (const char* word :
-       {"--model",       "--port",         "--host",           "--threads",    "--context",
-        "--kv",          "--kernel",       "--activations",    "--weights",    "--log-level",
-        "--log-format",  "--allow-remote", "--exit-when-idle", "--state-file", "ask",
-        "claude",        "trace",          "version",          "Exit status",  "PENSIEVE_HOME",
-        "PENSIEVE_TOKEN"}) {
+  for (const char* word : {"--model",          "--port",        "--host",        "--threads",
+                           "--context",        "--kv",          "--kernel",      "--activations",
+                           "--weights",        "--log-level",   "--log-format",  "--allow-remote",
+                           "--exit-when-idle", "--state-file",  "--speculation", "ask",
+                           "claude",           "trace",         "version",       "Exit status",
+                           "PENSIEVE_HOME",    "PENSIEVE_TOKEN"}) {
     EXPECT_NE(main_help.find(word), std::string::npos) << word;
   }
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);

@@ -183,6 +183,7 @@ Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversat
                                      .max_tokens = kStepTokens};
   engine::EngineOptions engine;
   engine.context_length = stack->window.tokens;
+  engine.speculation = options.speculation;
   if (has_two_rope_variants(weights.hyper)) {
     engine.original_context_length = weights.hyper.original_context_length;
   }

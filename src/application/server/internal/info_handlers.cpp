@@ -57,6 +57,8 @@ Json engine_json(Context& context) {
               {"cached_tokens", stats.cached_tokens},
               {"restored_tokens", stats.restored_tokens},
               {"output_tokens", stats.output_tokens},
+              {"drafted_tokens", stats.drafted_tokens},
+              {"accepted_tokens", stats.accepted_tokens},
               {"kv_bytes", stats.memory.kv_bytes},
               {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};
 }
