@@ -265,6 +265,44 @@ TEST(Constraint, TagsThatAreTokensAreForcedAsTokens) {
   EXPECT_TRUE(constraint->complete());
 }
 
+// Goes on with `n` tokens, with room for many more.
+void take_some(engine::Constraint& constraint, unsigned n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::uint32_t> mask((static_cast<std::size_t>(tokenizer().size()) + 31) / 32);
+  for (unsigned taken = 0; taken < n; ++taken) {
+    Tokens choices, forced;
+    if (!constraint.allowed(mask, 500)) return;
+    for (TokenId token = 0; token < tokenizer().size(); ++token)
+      if ((mask[static_cast<std::size_t>(token) / 32] >> (token % 32) & 1) != 0)
+        choices.push_back(token);
+    const TokenId token = choices[random() % choices.size()];
+    if (token == (*kStops)[0]) return;
+    constraint.accept(token);
+    constraint.force(forced, 30);
+    if (constraint.complete()) return;
+  }
+}
+
+// At different places of answers: a copy goes on as the original does, and nothing that one of them
+// takes moves the other.
+TEST(Constraint, ACopyGoesItsOwnWay) {
+  std::size_t n_tokens = 0;
+  for (unsigned seed = 0; seed < 12; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    const auto original = constraint_for(with_tools(Kind::Any));
+    const int n = 60 + static_cast<int>(seed);
+    take_some(*original, seed, 7 * seed);
+    const auto first = original->clone(), second = original->clone();
+    walk(*first, n, seed + 100);
+    const Walk of_copy = walk(*second, n, seed), of_original = walk(*original, n, seed);
+    EXPECT_EQ(of_copy.tokens, of_original.tokens);
+    EXPECT_EQ(of_copy.complete, of_original.complete);
+    EXPECT_EQ(of_copy.cut_short, of_original.cut_short);
+    n_tokens += of_copy.tokens.size();
+  }
+  EXPECT_GT(n_tokens, 60u);
+}
+
 TEST(AnswerGrammars, RefuseAChoiceWithoutItsTool) {
   auto request = with_tools(Kind::Tool);
   request.tool_choice.name = "None";

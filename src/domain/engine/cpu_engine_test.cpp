@@ -128,6 +128,29 @@ TEST(CpuEngine, TheSameTokensAloneBatchedCachedAndPreempted) {
     EXPECT_EQ(read_all(*generations[i]).tokens, alone[i]) << "request " << i << ", tight";
 }
 
+// Greedy, drawn and penalised answers, several at once, in a roomy arena and in one where requests
+// give way to each other: with drafts they have the tokens that they have without.
+TEST(CpuEngine, TheSameTokensWithDraftsAndWithout) {
+  const SmallModel model;
+  std::vector<Tokens> plain;
+  {
+    CpuEngine off(model, 100, {.original_context_length = 200, .speculation = Speculation::Off});
+    for (unsigned i = 0; i < 8; ++i) plain.push_back(read_all(*off.submit(request_of(i))).tokens);
+    EXPECT_EQ(off.engine->stats().drafted_tokens, 0u);
+  }
+  for (const int n_pages : {100, 11}) {
+    CpuEngine on(
+        model, n_pages, {.original_context_length = 200, .speculation = Speculation::Always});
+    std::vector<std::unique_ptr<Generation>> generations;
+    for (unsigned i = 0; i < 8; ++i) generations.push_back(on.submit(request_of(i)));
+    for (unsigned i = 0; i < 8; ++i)
+      EXPECT_EQ(read_all(*generations[i]).tokens, plain[i]) << i << ", " << n_pages << " pages";
+    const EngineStats stats = on.engine->stats();
+    EXPECT_GT(stats.accepted_tokens, 20u);
+    EXPECT_GT(stats.drafted_tokens, stats.accepted_tokens + 20);
+  }
+}
+
 TEST(CpuEngine, TellsTheMostProbableTokensWithoutChangingTheAnswer) {
   const SmallModel model;
   CpuEngine cpu(model, 16);

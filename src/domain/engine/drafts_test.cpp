@@ -99,21 +99,27 @@ TEST(DraftIndex, ARunGuessesItself) {
 
 // ---- the policy
 
+AddedCost in_proportion(double row_cost) {
+  AddedCost added;
+  for (std::size_t i = 0; i < added.size(); ++i) added[i] = row_cost * static_cast<double>(i + 1);
+  return added;
+}
+
 TEST(DraftPolicy, DraftsGrowWithAcceptanceAndShrinkWithCost) {
   Acceptance sure, doubtful;
   for (int i = 0; i < 200; ++i) {
     sure.learn(DraftIndex::kLongest, true);
     doubtful.learn(DraftIndex::kLongest, i % 2 == 0);
   }
-  const int match = DraftIndex::kLongest;
-  EXPECT_EQ(best_draft(sure, match, kMaxDraft, 0.0).n_tokens, kMaxDraft);
-  EXPECT_EQ(best_draft(sure, match, 4, 0.0).n_tokens, 4);
-  EXPECT_EQ(best_draft(sure, match, kMaxDraft, 1.0).n_tokens, 0) << "a row costs a whole step";
-  const int cheap = best_draft(doubtful, match, kMaxDraft, 0.02).n_tokens;
-  const int dear = best_draft(doubtful, match, kMaxDraft, 0.2).n_tokens;
-  EXPECT_GT(cheap, dear);
-  EXPECT_GT(dear, 0);
-  EXPECT_EQ(best_draft(doubtful, match, kMaxDraft, 0.6).n_tokens, 0);
+  const auto length = [](const Acceptance& acceptance, int limit, double row_cost) {
+    return best_draft(acceptance, DraftIndex::kLongest, limit, in_proportion(row_cost)).n_tokens;
+  };
+  EXPECT_EQ(length(sure, kMaxDraft, 0.0), kMaxDraft);
+  EXPECT_EQ(length(sure, 4, 0.0), 4);
+  EXPECT_EQ(length(sure, kMaxDraft, 1.0), 0) << "a row costs a whole step";
+  EXPECT_GT(length(doubtful, kMaxDraft, 0.02), length(doubtful, kMaxDraft, 0.2));
+  EXPECT_GT(length(doubtful, kMaxDraft, 0.2), 0);
+  EXPECT_EQ(length(doubtful, kMaxDraft, 0.6), 0);
 }
 
 // With guesses right with probability p and a row at a share c, n drafts give (1 - p^(n+1)) / (1 -
@@ -135,56 +141,81 @@ TEST(DraftPolicy, TheLengthIsTheBestOfTheFormula) {
           best = n;
         }
       }
-      EXPECT_EQ(best_draft(acceptance, 32, kMaxDraft, c).n_tokens, best) << p << " " << c;
+      EXPECT_EQ(best_draft(acceptance, 32, kMaxDraft, in_proportion(c)).n_tokens, best)
+          << p << " " << c;
     }
   }
 }
 
-TEST(DraftPolicy, WrongGuessesEndDraftsAndRightOnesBringThemBack) {
+// Kernels that take eight rows in the time of two: seven drafts or none.
+TEST(DraftPolicy, DraftsFillWhatTheKernelsTakeAtOnce) {
   Acceptance acceptance;
-  const double cost = 0.15;
-  for (int i = 0; i < 12; ++i) acceptance.learn(2, false);
-  EXPECT_EQ(best_draft(acceptance, 2, kMaxDraft, cost).n_tokens, 0);
-  for (int i = 0; i < 12; ++i) acceptance.learn(2, true);
-  EXPECT_GT(best_draft(acceptance, 2, kMaxDraft, cost).n_tokens, 0);
+  for (int i = 0; i < 200; ++i) acceptance.learn(32, i % 10 != 0);
+  AddedCost added;
+  for (std::size_t i = 0; i < added.size(); ++i) added[i] = i < 7 ? 0.5 : 1.4;
+  EXPECT_EQ(best_draft(acceptance, 32, kMaxDraft, added).n_tokens, 7);
 }
 
-// A machine on which a plain step takes 1,000 us and each row more `row_us`.
-TEST(DraftPolicy, ARowsCostIsMeasuredForTheRequestsThatRun) {
+TEST(DraftPolicy, WrongGuessesEndDraftsAndRightOnesBringThemBack) {
+  Acceptance acceptance;
+  const AddedCost added = in_proportion(0.15);
+  for (int i = 0; i < 12; ++i) acceptance.learn(2, false);
+  EXPECT_EQ(best_draft(acceptance, 2, kMaxDraft, added).n_tokens, 0);
+  for (int i = 0; i < 12; ++i) acceptance.learn(2, true);
+  EXPECT_GT(best_draft(acceptance, 2, kMaxDraft, added).n_tokens, 0);
+}
+
+// A machine on which a plain step takes 1,000 us and n drafted rows 300 us and `row_us` each more.
+TEST(DraftPolicy, WhatRowsCostIsMeasuredForTheRequestsThatRun) {
+  const auto step_us = [](int n, int row_us) {
+    return static_cast<std::uint64_t>(1000 + (n > 0 ? 300 + n * row_us : 0));
+  };
   for (const int row_us : {0, 30, 250, 900}) {
+    SCOPED_TRACE(row_us);
     StepCosts costs;
-    costs.begin(1);
-    EXPECT_FALSE(costs.row_cost().has_value());
-    int plain = 0, drafted = 0;
+    costs.begin(1, 1);
+    EXPECT_FALSE(costs.added().has_value());
+    int plain = 0;
     for (int step = 0; step < 400; ++step) {
-      if (!costs.row_cost()) {
-        costs.learn(0, 1000);
-        ++plain;
-        continue;
-      }
-      const int n = 1 + step % 15;
-      costs.learn(n, static_cast<std::uint64_t>(1000 + n * row_us));
-      ++drafted;
+      const int n = costs.added() ? 4 + step % 9 : 0;  // 4..12
+      costs.learn(n, step_us(n, row_us));
+      if (n == 0) ++plain;
     }
-    while (!costs.row_cost()) costs.learn(0, 1000);
-    EXPECT_NEAR(*costs.row_cost(), row_us / 1000.0, 0.02 + 0.05 * row_us / 1000.0) << row_us;
     EXPECT_LT(plain, 20) << "plain steps that only measure";
     EXPECT_GT(plain, 5) << "a step grows with the context, so it must be measured again";
-    costs.begin(2);
-    EXPECT_FALSE(costs.row_cost().has_value()) << "other requests have other steps";
+    while (!costs.added()) costs.learn(0, 1000);
+    const AddedCost added = *costs.added();
+    for (int n = 4; n <= 12; ++n) {
+      const double truth = 0.3 + n * row_us / 1000.0;
+      EXPECT_NEAR(added[static_cast<std::size_t>(n) - 1], truth, 0.05 * truth) << n;
+    }
+    // Not tried: in proportion, on the low side below and on the high side above.
+    EXPECT_NEAR(added[1], added[3] / 2, 1e-9);
+    EXPECT_NEAR(added[14], added[11] * 15 / 12, 1e-9);
+
+    costs.begin(2, 1);
+    EXPECT_FALSE(costs.added().has_value()) << "another request has other steps";
+    costs.learn(0, 1000);
+    costs.learn(0, 1000);
+    EXPECT_NEAR((*costs.added())[3], added[3], 0.01 + 0.01 * added[3])
+        << "but rows cost what they cost";
+    costs.begin(3, 2);
+    costs.learn(0, 1000);
+    costs.learn(0, 1000);
+    EXPECT_LT((*costs.added())[3], 0.5) << "of two requests nothing is known";
   }
 }
 
 // A cost that was measured too high by chance must not keep drafts off for ever.
 TEST(DraftPolicy, AHighCostFadesWhileNothingIsDrafted) {
   StepCosts costs;
-  costs.begin(1);
+  costs.begin(1, 1);
   for (int i = 0; i < 5; ++i) costs.learn(0, 1000);
   for (int i = 0; i < 5; ++i) costs.learn(1, 3000);
-  const double high = *costs.row_cost();
-  EXPECT_GT(high, 0.5);
-  for (int i = 0; i < 500; ++i) costs.learn(0, 1000);
-  EXPECT_LT(*costs.row_cost(), 0.1 * high);
+  const double high = (*costs.added())[0];
+  EXPECT_GT(high, 1);
+  for (int i = 0; i < 1500; ++i) costs.learn(0, 1000);
+  EXPECT_LT((*costs.added())[0], 0.1 * high);
 }
 
 TEST(DraftPolicy, NobodyPaysForANeighboursDraft) {

@@ -261,8 +261,8 @@ TEST(RandomSchedule, EveryAnswerIsTheModels) {
     accepted += schedule.accepted;
     refused += schedule.drafted - schedule.accepted;
   }
-  EXPECT_GT(accepted, 10'000) << "guesses hardly ever come true";
-  EXPECT_GT(refused, 10'000) << "guesses are hardly ever wrong";
+  EXPECT_GT(accepted, 3'000) << "guesses hardly ever come true";
+  EXPECT_GT(refused, 3'000) << "guesses are hardly ever wrong";
 }
 
 TEST(RandomSchedule, WithCancellationsToo) {

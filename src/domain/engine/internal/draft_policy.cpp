@@ -16,8 +16,9 @@ constexpr double kKept = 0.95;  // of what was learned, with each further guess
 constexpr double kClearGain = 1.05;
 constexpr double kNeighbourLoss = 0.03;
 
-// A row's cost before one was measured. Low, so that one will be.
+// A row's cost before any was measured. Low, so that one will be.
 constexpr double kFirstRowCost = 0.1;
+constexpr double kUnknown = -1;
 
 // Plain steps before the first draft of a set of requests; and one after so many with drafts,
 // because a step gets longer with the context.
@@ -25,10 +26,11 @@ constexpr int kPlainFirst = 2;
 constexpr int kPlainEvery = 32;
 
 constexpr double kTimeWeight = 0.25;  // of a new measurement
-constexpr double kOutlier = 2;  // what takes longer than so many times the usual counts as that
+constexpr double kUpWeight = 0.5;     // of one that says drafts cost more: nobody shall pay long
+constexpr double kOutlier = 2;  // what takes longer than so many times the usual is cut to that
 
 // A cost that keeps drafts off is never measured again, so it fades with every plain step.
-constexpr double kFading = 0.995;
+constexpr double kFading = 0.998;
 
 }  // namespace
 
@@ -52,9 +54,14 @@ double Acceptance::probability(int match) const {
   return (count.right + kUsualWeight * kUsual[which]) / (count.all + kUsualWeight);
 }
 
-void StepCosts::begin(std::uint64_t requests) {
-  if (requests == requests_) return;
-  requests_ = requests;
+StepCosts::StepCosts() : table_(tables_.data()) {
+  for (Table& table : tables_) table.added.fill(kUnknown);
+}
+
+void StepCosts::begin(std::uint64_t which, int n_requests) {
+  if (which == which_) return;
+  which_ = which;
+  table_ = &tables_[std::clamp<std::size_t>(static_cast<std::size_t>(n_requests), 1, kTables) - 1];
   n_plain_ = n_since_plain_ = 0;
 }
 
@@ -65,31 +72,47 @@ void StepCosts::learn(int n_drafted, std::uint64_t us) {
     plain_us_ = n_plain_ > 0 ? plain_us_ + kTimeWeight * (took - plain_us_) : took;
     n_plain_ = std::min(n_plain_ + 1, kPlainFirst);
     n_since_plain_ = 0;
-    row_share_ *= kFading;
+    for (double& added : table_->added) added *= kFading;
     return;
   }
   ++n_since_plain_;
-  if (plain_us_ <= 0) return;
-  const double share = std::max(0.0, (took / plain_us_ - 1) / n_drafted);
-  row_share_ =
-      row_share_ < 0
-          ? share
-          : row_share_ + kTimeWeight * (std::min(share, kOutlier * row_share_ + 0.1) - row_share_);
+  if (plain_us_ <= 0 || n_drafted > kMaxDraft) return;
+  const double measured = std::clamp(took / plain_us_ - 1, 0.0, kOutlier * n_drafted);
+  double& added = table_->added[static_cast<std::size_t>(n_drafted) - 1];
+  const double weight = added < 0 ? 1 : measured > added ? kUpWeight : kTimeWeight;
+  added = added < 0 ? measured : added + weight * (measured - added);
 }
 
-std::optional<double> StepCosts::row_cost() const {
+std::optional<AddedCost> StepCosts::added() const {
   if (n_plain_ < kPlainFirst || n_since_plain_ >= kPlainEvery) return std::nullopt;
-  return row_share_ < 0 ? kFirstRowCost : row_share_;
+  AddedCost added = table_->added;
+  // Between two that were measured on the line between them; before the first and behind the last
+  // in proportion.
+  int known = 0;
+  double known_cost = 0;
+  for (int n = 1; n <= kMaxDraft; ++n) {
+    const double cost = added[static_cast<std::size_t>(n) - 1];
+    if (cost < 0) continue;
+    for (int between = known + 1; between < n; ++between) {
+      added[static_cast<std::size_t>(between) - 1] =
+          known_cost + (cost - known_cost) * (between - known) / (n - known);
+    }
+    known = n;
+    known_cost = cost;
+  }
+  const double per_row = known > 0 ? known_cost / known : kFirstRowCost;
+  for (int n = known + 1; n <= kMaxDraft; ++n) added[static_cast<std::size_t>(n) - 1] = per_row * n;
+  return added;
 }
 
-DraftLength best_draft(const Acceptance& acceptance, int match, int limit, double row_cost) {
+DraftLength best_draft(const Acceptance& acceptance, int match, int limit, const AddedCost& added) {
   DraftLength best;
   double best_speed = kClearGain;
   double probability = 1, expected = 0;
-  for (int n = 1; n <= limit; ++n) {
+  for (int n = 1; n <= std::min(limit, kMaxDraft); ++n) {
     probability *= acceptance.probability(match + n - 1);
     expected += probability;
-    const double speed = (1 + expected) / (1 + row_cost * n);
+    const double speed = (1 + expected) / (1 + added[static_cast<std::size_t>(n) - 1]);
     if (speed <= best_speed) continue;
     best_speed = speed;
     best = {n, expected};

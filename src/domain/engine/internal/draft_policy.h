@@ -31,38 +31,52 @@ class Acceptance {
   std::array<Count, kClasses> counts_{};
 };
 
-// What one more row costs in a step of decode rows, as a share of the step without it. Weights are
-// read once for all rows, so the answer is near 0 where memory limits and not where arithmetic
-// does, and it depends on the depth of the context: measured on the steps of the requests that run.
+// What drafted rows cost a step of decode rows: added_cost[n - 1] is how much longer n of them make
+// it, as a share of the step without any. No formula would do: weights are read once for all rows,
+// so rows are nearly free where memory limits and not where arithmetic does, and kernels take some
+// numbers of rows better than others (measured: 8 rows in less time than 4).
+using AddedCost = std::array<double, kMaxDraft>;
+
+// Measures that on the steps of the requests that run, as it depends on the depth of their context.
 class StepCosts {
  public:
-  // The next step holds the decode rows of this set of requests (any value that tells sets apart).
-  void begin(std::uint64_t requests);
+  StepCosts();
+
+  // The next step holds the decode rows of `n_requests`; `which` is any value that tells sets of
+  // requests apart.
+  void begin(std::uint64_t which, int n_requests);
 
   // That step took `us` with `n_drafted` rows beside the requests' own.
   void learn(int n_drafted, std::uint64_t us);
 
-  // None: a step without drafts has to be measured first.
-  std::optional<double> row_cost() const;
+  // None: a step without drafts has to be measured first. What was not measured is taken in
+  // proportion from what was.
+  std::optional<AddedCost> added() const;
 
  private:
-  std::uint64_t requests_ = 0;
+  struct Table {
+    AddedCost added{};  // < 0: not measured
+  };
+  static constexpr std::size_t kTables = 4;  // by number of requests, the last one for more too
+  std::array<Table, kTables> tables_;
+  Table* table_;  // of the requests that run
+
+  std::uint64_t which_ = 0;
   int n_plain_ = 0;        // steps without drafts since the set changed
   int n_since_plain_ = 0;  // steps with drafts since the last of those
   double plain_us_ = 0;
-  double row_share_ = -1;  // < 0: not known yet
 };
 
-// The draft with which an answer grows fastest: at most `limit` tokens, 0 if none pays clearly.
-// `row_cost` as StepCosts gives it.
 struct DraftLength {
   int n_tokens = 0;
   double expected = 0;  // tokens of it that will be accepted
 };
-DraftLength best_draft(const Acceptance& acceptance, int match, int limit, double row_cost);
+// The draft with which an answer grows fastest: at most `limit` tokens (0..kMaxDraft), 0 if none
+// pays clearly.
+DraftLength best_draft(const Acceptance& acceptance, int match, int limit, const AddedCost& added);
 
-// Whether no request loses by a step of `1 + added` times the cost (a little is allowed), if what
-// it gains itself is `least_expected` tokens at least.
+// Whether no request loses (a little is allowed) by a step that takes `added` times longer, as a
+// share, if what it gains itself is `least_expected` tokens at least.
 bool worth_it_for_all(double least_expected, double added);
 
 }  // namespace pensieve::engine

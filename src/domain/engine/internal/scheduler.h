@@ -126,7 +126,7 @@ class Scheduler {
   };
   void plan_drafts();
   void watch(Entry& entry);
-  DraftLength draft(Entry& entry, DraftRoom& room, double row_cost);
+  DraftLength draft(Entry& entry, DraftRoom& room, const AddedCost& added);
   void add_draft(Entry& entry, compute::Step& step);
   bool mask_draft(Entry& entry, bool masked_first);
   int confirmed(const Entry& entry, int length) const;

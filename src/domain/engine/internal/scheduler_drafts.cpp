@@ -25,24 +25,26 @@ void Scheduler::plan_drafts() {
   DraftRoom room{.rows = capabilities_.max_tokens,
                  .samples = capabilities_.max_samples,
                  .pages = backend_.free_pages() - pages_planned()};
-  std::uint64_t requests = 0;
+  std::uint64_t which = 0;
+  int n_requests = 0;
   for (const auto& entry : entries_) {
     if (entry->planned == 0) continue;
     if (!samples(*entry) && !always) return;
     room.rows -= entry->planned;
     room.samples -= 1;
-    requests = requests * 0x9e3779b97f4a7c15u + entry->number;
+    which = which * 0x9e3779b97f4a7c15u + entry->number;
+    ++n_requests;
   }
-  step_costs_.begin(requests);
-  const auto row_cost = always ? 0.0 : step_costs_.row_cost();
+  step_costs_.begin(which, n_requests);
+  const auto costs = always ? AddedCost{} : step_costs_.added();
 
   double least_expected = std::numeric_limits<double>::max(), added = 0;
   for (const auto& entry : entries_) {
     if (!samples(*entry)) continue;
     watch(*entry);
-    const DraftLength length = row_cost ? draft(*entry, room, *row_cost) : DraftLength{};
+    const DraftLength length = costs ? draft(*entry, room, *costs) : DraftLength{};
     least_expected = std::min(least_expected, length.expected);
-    added += length.n_tokens * row_cost.value_or(0);
+    if (length.n_tokens > 0) added += (*costs)[static_cast<std::size_t>(length.n_tokens) - 1];
   }
   if (always || worth_it_for_all(least_expected, added)) return;
   for (const auto& entry : entries_)
@@ -57,7 +59,7 @@ void Scheduler::watch(Entry& entry) {
 }
 
 // Puts guesses beside the entry's own tokens, and takes what they need out of `room`.
-DraftLength Scheduler::draft(Entry& entry, DraftRoom& room, double row_cost) {
+DraftLength Scheduler::draft(Entry& entry, DraftRoom& room, const AddedCost& added) {
   if (!entry.draft) return {};
   const Job& job = *entry.job;
   const int end = pool_.length(entry.sequence) + entry.planned;
@@ -71,10 +73,9 @@ DraftLength Scheduler::draft(Entry& entry, DraftRoom& room, double row_cost) {
                               job.max_answer - answered(entry) - 1});
   DraftIndex& index = entry.draft->index;
   if (limit <= 0 || index.match() == 0) return {};
-  const DraftLength length =
-      options_.speculation == Speculation::Always
-          ? DraftLength{.n_tokens = limit}
-          : best_draft(entry.draft->acceptance, index.match(), limit, row_cost);
+  const DraftLength length = options_.speculation == Speculation::Always
+                                 ? DraftLength{.n_tokens = limit}
+                                 : best_draft(entry.draft->acceptance, index.match(), limit, added);
   index.guess(entry.tokens, length.n_tokens, entry.draft->tokens);
   room.rows -= length.n_tokens;
   room.samples -= length.n_tokens;
