@@ -54,14 +54,15 @@ struct House {
 TEST(Speculation, ChangesNoAnswerOfTheEmbeddedModel) {
   House off(engine::Speculation::Off), on(engine::Speculation::Always);
   std::vector<api::MessagesRequest> requests;
-  for (const char* text : {"repeat after me: one two three one two three", "count to 20"}) {
-    requests.push_back(ask(text, 48));
-    requests.push_back(ask(text, 48));
+  for (const char* text :
+       {"repeat after me: la la la la la la la la", "say 'src/main.cpp src/main.cpp'"}) {
+    requests.push_back(ask(text, 24));
+    requests.push_back(ask(text, 24));
     requests.back().temperature = 0.9;
     requests.back().seed = 1;
   }
   // A tool's input that copies what the prompt says.
-  requests.push_back(ask("write alpha beta gamma alpha beta gamma", 40));
+  requests.push_back(ask("write alpha beta gamma alpha beta gamma", 24));
   api::Tool write;
   write.name = "Write";
   write.input_schema_json =
