@@ -575,6 +575,8 @@ int Scheduler::answered(const Entry& entry) const {
 void Scheduler::step_refused(const Error& error) {
   if (error.kind == ErrorKind::Unavailable) {
     ++refusals_;
+    const auto drafts = [&](const Entry* entry) { return n_drafted(*entry) > 0; };
+    if (std::any_of(planned_.begin(), planned_.end(), drafts)) return;  // without them next time
     if (pool_.evict_idle()) return;
     if (n_running() > 1) return preempt(*youngest_running());
   }

@@ -20,7 +20,7 @@ bool holds(std::span<const std::uint32_t> mask, TokenId token) {
 // After everything else was planned. Beside prefill there are no drafts: such steps are as long as
 // streams bear already.
 void Scheduler::plan_drafts() {
-  if (options_.speculation == Speculation::Off) return;
+  if (options_.speculation == Speculation::Off || refusals_ > 0) return;
   const bool always = options_.speculation == Speculation::Always;
   DraftRoom room{.rows = capabilities_.max_tokens,
                  .samples = capabilities_.max_samples,
