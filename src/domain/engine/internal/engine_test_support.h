@@ -52,6 +52,7 @@ class FakeConstraint final : public Constraint {
   bool allowed(std::span<std::uint32_t> mask, int n_left) override {
     EXPECT_GE(n_left, 1);
     EXPECT_EQ(mask.size(), (static_cast<std::size_t>(vocab_) + 31) / 32);
+    if (!forces()) bent_ = n_left % 2 == 0;  // making a mask may leave something behind
     if (state_ % 4 > 1) return false;
     std::fill(mask.begin(), mask.end(), 0u);
     for (int token = 0; token < vocab_; ++token) {
@@ -68,7 +69,7 @@ class FakeConstraint final : public Constraint {
     }
   }
   bool complete() const override { return state_ % 97 == 0; }
-  bool cut_short() const override { return state_ % 194 == 0; }
+  bool cut_short() const override { return bent_; }
   std::unique_ptr<Constraint> clone() const override {
     return std::make_unique<FakeConstraint>(*this);
   }
@@ -89,6 +90,7 @@ class FakeConstraint final : public Constraint {
 
   std::uint64_t state_;
   int vocab_;
+  bool bent_ = false;
 };
 
 inline Request constrained(Request request, std::uint64_t seed, int vocab) {
