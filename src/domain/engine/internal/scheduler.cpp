@@ -26,7 +26,8 @@ constexpr int kAnswerAllowance = 256;
 // Waiting to share another request's prefill pays from one page on.
 constexpr int kWorthWaitingFor = compute::kPageTokens;
 
-// Chunks are multiples of this (a kernel's row block), and never shorter while there is more.
+// Chunks are multiples of this (a kernel's row block) or fill one up, and never shorter while there
+// is more.
 constexpr int kChunkRows = 16;
 
 // Without a stream beside it, a chunk may take this many times the step target: longer chunks
@@ -360,7 +361,7 @@ void Scheduler::plan() {
   if (Entry* entry = next_to_prefill(); entry != nullptr && rows < capabilities_.max_tokens) {
     last_prefilled_ = entry->number;
     plan_entry(*entry,
-               std::min({pending(*entry), chunk_limit(rows > 0), capabilities_.max_tokens - rows}));
+               std::min({pending(*entry), chunk_limit(rows), capabilities_.max_tokens - rows}));
   }
 
   plan_drafts();
@@ -440,13 +441,16 @@ Scheduler::Entry* Scheduler::next_to_prefill() {
   return first;
 }
 
-int Scheduler::chunk_limit(bool beside_decoding) const {
+int Scheduler::chunk_limit(int decode_rows) const {
   if (prefill_us_per_token_ <= 0) return options_.prefill_chunk;
+  const bool beside_decoding = decode_rows > 0;
   const double target_us = 1000.0 * options_.step_target_ms * (beside_decoding ? 1 : kAloneFactor);
   const double affordable = std::min(target_us / prefill_us_per_token_, 1e6);
   const int rows = static_cast<int>(affordable) / kChunkRows * kChunkRows;
-  return std::min(std::max(rows, beside_decoding ? kChunkRows : kAloneMinimum),
-                  options_.prefill_chunk);
+  // Where even the streams alone take longer than the target, the chunk fills the block of rows
+  // that they have begun: that costs them less than as much again.
+  const int fill = kChunkRows - decode_rows % kChunkRows;
+  return std::min(std::max(rows, beside_decoding ? fill : kAloneMinimum), options_.prefill_chunk);
 }
 
 // ---- the step

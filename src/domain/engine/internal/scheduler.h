@@ -115,7 +115,7 @@ class Scheduler {
   bool samples(const Entry& entry) const;
   bool mask(Entry& entry);
   Entry* next_to_prefill();
-  int chunk_limit(bool beside_decoding) const;
+  int chunk_limit(int decode_rows) const;
   int pages_planned() const;
 
   // Guesses beside what has to be computed (scheduler_drafts.cpp).
