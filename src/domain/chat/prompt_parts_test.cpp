@@ -41,8 +41,11 @@ api::MessagesRequest conversation() {
   request.system = {text_block(std::string(kBillingHeader) + " v=1"),
                     text_block("  first rule"),
                     text_block("second rule")};
-  request.tools = {{.name = "Bash", .description = "runs"},
-                   {.name = "Read", .description = "reads"}};
+  request.tools.resize(2);
+  request.tools[0].name = "Bash";
+  request.tools[0].description = "runs";
+  request.tools[1].name = "Read";
+  request.tools[1].description = "reads";
   using api::Role;
   request.messages = {{.role = Role::User, .content = {text_block("question"), text_block("more")}},
                       {.role = Role::User, .content = {text_block("and this")}},

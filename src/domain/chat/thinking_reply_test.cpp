@@ -21,8 +21,7 @@ Read read(const std::vector<std::string>& pieces) {
   const auto take = [&](const std::vector<ReplyPart>& parts) {
     for (const ReplyPart& part : parts) {
       EXPECT_FALSE(part.text.empty());
-      if (part.kind == Kind::Thinking)
-        EXPECT_TRUE(read.text.empty()) << "a thought behind the text";
+      EXPECT_TRUE(part.kind != Kind::Thinking || read.text.empty()) << "a thought behind the text";
       (part.kind == Kind::Thinking ? read.thinking : read.text) += part.text;
     }
   };

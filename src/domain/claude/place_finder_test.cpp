@@ -69,7 +69,9 @@ TEST(PlaceFinder, FindsTheTokenThatBeginsAtOrBehindAPlace) {
       ASSERT_LE(begin, tokens.size());
       const auto before = std::span(tokens).subspan(control + 1, begin - control - 1);
       EXPECT_GE(text_bytes(before), offset);
-      if (!before.empty()) EXPECT_LT(text_bytes(before.first(before.size() - 1)), offset);
+      if (!before.empty()) {
+        EXPECT_LT(text_bytes(before.first(before.size() - 1)), offset);
+      }
     }
   }
 }

@@ -182,7 +182,7 @@ TEST_P(CpuBackendPaths, SamplesBehindSeveralTokensAreThoseOfOneTokenSteps) {
   const auto prompt = random_tokens(61, 21), text = random_tokens(9, 22);  // over a page's end
   std::vector<std::uint32_t> masks(text.size() * kWords);
   std::mt19937 random(23);
-  for (auto& word : masks) word = random() | 1;
+  for (auto& word : masks) word = static_cast<std::uint32_t>(random()) | 1;
   for (const bool masked : {false, true}) {
     const auto masks_of = [&](std::size_t first, std::size_t n) {
       return masked ? std::span<const std::uint32_t>(masks).subspan(first * kWords, n * kWords)
