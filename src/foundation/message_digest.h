@@ -15,7 +15,7 @@ class MessageDigest {
 
   // libcrypto sets itself up at its first use and does not survive a lack of memory there: to be
   // called when the program starts.
-  static void prepare() { MessageDigest(Algorithm::Sha256); }
+  static void prepare() { const MessageDigest unused; }
 
   // Throws std::bad_alloc where there is no memory for it, as `new` does.
   explicit MessageDigest(Algorithm algorithm = Algorithm::Sha256);
