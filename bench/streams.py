@@ -7,8 +7,10 @@ import argparse
 import http.client
 import json
 import os
+import random
 import re
 import statistics
+import string
 import subprocess
 import sys
 import tempfile
@@ -35,14 +37,18 @@ class Server:
     def stream(self, words, seed, max_tokens):
         """-> (time of sending, times at which pieces of text came)."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=3600)
-        text = " ".join("w%d" % ((n * 7919 + seed * 104729) % 9973) for n in range(words))
+        draw = random.Random(seed)  # two letters are one token of the synthetic models
+        text = " ".join(draw.choice(string.ascii_lowercase) + draw.choice(string.ascii_lowercase) for _ in range(words))
         body = {"model": "x", "max_tokens": max_tokens, "temperature": 1, "stream": True,
                 "messages": [{"role": "user", "content": text}]}
         sent = time.monotonic()
         connection.request("POST", "/v1/messages", json.dumps(body),
                            {"content-type": "application/json", "x-api-key": TOKEN})
         times = []
-        for line in connection.getresponse():
+        answer = connection.getresponse()
+        if answer.status != 200:
+            sys.exit(answer.read().decode())
+        for line in answer:
             if line.startswith(b"data:") and b"content_block_delta" in line:
                 times.append(time.monotonic())
         connection.close()
@@ -98,14 +104,16 @@ def main():
         first = {}
 
         def long_prompt():
-            first["sent"], times = server.stream(options.prompt // 3, 7, 1)
+            first["sent"], times = server.stream(options.prompt, 7, 1)
             first["came"] = times[0] if times else time.monotonic()
         prefill = threading.Thread(target=long_prompt)
         prefill.start()
         for thread in threads:
             thread.join()
-        over = min(t[-1] for t in found)
-        disturbed = statistics.median(gaps(found, first["sent"], min(over, first.get("came", over))))
+        beside_prefill = gaps(found, first["sent"], first.get("came", float("inf")))
+        if not beside_prefill:
+            sys.exit("the streams were over before the prompt began: more --tokens")
+        disturbed = statistics.median(beside_prefill)
         prefill.join()
     finally:
         server.end()
