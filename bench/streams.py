@@ -104,7 +104,8 @@ def main():
         first = {}
 
         def long_prompt():
-            first["sent"], times = server.stream(options.prompt, 7, 1)
+            first["sent"] = time.monotonic()
+            times = server.stream(options.prompt, 7, 1)[1]
             first["came"] = times[0] if times else time.monotonic()
         prefill = threading.Thread(target=long_prompt)
         prefill.start()
