@@ -9,7 +9,6 @@
 #include <functional>
 #include <new>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "foundation/check.h"
@@ -37,12 +36,6 @@ constexpr int kAloneMinimum = 64;
 
 // Reading pages back pays from here on, beyond what the arena holds.
 constexpr int kWorthRestoring = 2 * compute::kPageTokens;
-
-// Pages that are copied in or out between two steps: a copy takes milliseconds, and streams should
-// hardly notice.
-constexpr int kPagesBesideSteps = 1;
-constexpr int kPagesAlone = 8;
-constexpr std::chrono::milliseconds kSaveAgain{5};
 
 // Without the bell, stuck requests are looked at this often.
 constexpr std::chrono::milliseconds kLookAgain{100};
@@ -180,17 +173,6 @@ void Scheduler::admit() {
   }
 }
 
-// How many of the entry's tokens the tier may hold, the last one left out: it has to be computed.
-int Scheduler::stored_prefix(Entry& entry, int n_held) {
-  if (options_.tier == nullptr) return 0;
-  const std::size_t n_full = (entry.tokens.size() - 1) / compute::kPageTokens;
-  options_.tier->extend_keys(
-      entry.keys, std::span(entry.tokens).first(n_full * compute::kPageTokens), entry.job->rope);
-  return options_.tier->n_known(std::span(entry.keys).first(n_full),
-                                n_held / compute::kPageTokens) *
-         compute::kPageTokens;
-}
-
 // Whether another request is about to compute more of this one's prompt than is there already.
 bool Scheduler::waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix) {
   const auto still_leads = [&](const Entry& other) {
@@ -283,57 +265,6 @@ void Scheduler::tell_started(Entry& entry) {
                           .cached_tokens = cached,
                           .restored_tokens = entry.restored,
                           .divergence = tells ? entry.divergence : std::nullopt});
-}
-
-// ---- the tier
-
-bool Scheduler::restore() {
-  bool any = false;
-  const bool others = std::any_of(
-      entries_.begin(), entries_.end(), [&](const auto& entry) { return computes(*entry); });
-  for (const auto& entry : entries_) {
-    for (int n = 0; entry->reader && n < (others ? kPagesBesideSteps : kPagesAlone); ++n) {
-      if (!restore_page(*entry)) break;
-      any = true;
-    }
-  }
-  return any;
-}
-
-// Appends the next page that has come back. What cannot be had is computed.
-bool Scheduler::restore_page(Entry& entry) {
-  compute::ByteSource* bytes = nullptr;
-  const auto state = entry.reader->next(bytes);
-  if (state == PageReader::State::Wait) return false;
-  entry.moved_us = moved_us_ = now_us();
-  if (state == PageReader::State::Page && pool_.make_room(1)) {
-    const auto restored = backend_.restore(pool_.id(entry.sequence), *bytes);
-    if (restored) {
-      pool_.appended(entry.sequence, compute::kPageTokens);
-      entry.restored += compute::kPageTokens;
-      entry.job->prefilled_tokens = pool_.length(entry.sequence);
-      return true;
-    }
-    log_warning("a page of KV was not restored: " + restored.error().message);
-  }
-  entry.reader = nullptr;
-  tell_started(entry);
-  return true;
-}
-
-bool Scheduler::offer_pages(bool stepped) {
-  return pool_.offer_pages(stepped ? kPagesBesideSteps : kPagesAlone) > 0;
-}
-
-// The last pages go to the tier before the arena does.
-void Scheduler::save_what_is_left() {
-  const std::uint64_t deadline = now_us() + options_.save_timeout_ms * 1000;
-  pool_.offer_pages(kPagesAlone);
-  if (pool_.all_offered()) return;
-  log_info("saving what was computed last");
-  while (!pool_.all_offered() && now_us() < deadline && !options_.tier->stalled()) {
-    if (pool_.offer_pages(kPagesAlone) == 0) std::this_thread::sleep_for(kSaveAgain);
-  }
 }
 
 // ---- the next step
