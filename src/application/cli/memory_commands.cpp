@@ -9,6 +9,7 @@
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
+#include "application/cli/print_json.h"
 #include "application/cli/stack.h"
 
 namespace pensieve::cli {
@@ -31,10 +32,6 @@ std::string time_text(std::int64_t unix_s) {
   return text;
 }
 
-void print(const Json& json) {
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 Result<int> list_all(const Options& options) {
   PENSIEVE_TRY(const auto memory, memory_here());
   if (options.json) {
@@ -45,7 +42,7 @@ Result<int> list_all(const Options& options) {
                       {"bytes", one.bytes},
                       {"used_unix_s", one.used_s}});
     }
-    print(list);
+    print_json(list);
     return kExitDone;
   }
   if (memory.histories.empty()) {
@@ -70,11 +67,11 @@ Result<int> print_stats(const Options& options) {
   PENSIEVE_TRY(const auto memory, memory_here());
   const auto& usage = memory.usage;
   if (options.json) {
-    print(Json{{"pages", usage.pages},
-               {"bytes", usage.bytes},
-               {"bytes_written_today", usage.bytes_today},
-               {"bytes_written", usage.bytes_written},
-               {"tokens_restored", usage.tokens_restored}});
+    print_json(Json{{"pages", usage.pages},
+                    {"bytes", usage.bytes},
+                    {"bytes_written_today", usage.bytes_today},
+                    {"bytes_written", usage.bytes_written},
+                    {"tokens_restored", usage.tokens_restored}});
     return kExitDone;
   }
   std::printf("Kept            %s in %s pages of 64 tokens\n",
@@ -94,7 +91,7 @@ Result<int> clear_all(const Options& options) {
   if (!freed && freed.error().kind == ErrorKind::NotFound) freed = std::uint64_t{0};
   if (!freed) return std::move(freed).error();
   if (options.json) {
-    print(Json{{"bytes", *freed}});
+    print_json(Json{{"bytes", *freed}});
   } else {
     std::printf("%s are free again\n", human_bytes(*freed).c_str());
   }

@@ -26,6 +26,7 @@
 #include "application/cli/home.h"
 #include "application/cli/model_list.h"
 #include "application/cli/models.h"
+#include "application/cli/print_json.h"
 #include "application/cli/stack.h"
 #include "application/cli/window.h"
 
@@ -124,10 +125,6 @@ Json json_of(const store::Manifest& manifest, const std::string& path) {
   return json;
 }
 
-void print(const Json& json) {
-  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 Result<store::Store> open_store() {
   PENSIEVE_TRY(std::string home, home_directory());
   return store::Store(std::move(home));
@@ -155,7 +152,7 @@ Result<int> pull_one(const Options& options) {
   if (options.json) {
     Json json = json_of(pulled.manifest, path);
     json["was_here"] = pulled.was_here;
-    print(json);
+    print_json(json);
     return kExitDone;
   }
   std::printf("%s is %s: %s\nServe it with: pensieve --model %s\n",
@@ -194,7 +191,7 @@ Result<int> verify_all(const Options& options) {
     if (worst) complain(*worst);
     worst = std::move(error);
   }
-  if (options.json) print(all);
+  if (options.json) print_json(all);
   if (!options.json && names.empty()) std::printf("No models are here.\n");
   if (worst) return *worst;
   return kExitDone;
@@ -207,7 +204,7 @@ Result<int> remove_one(const Options& options) {
   PENSIEVE_TRY(const std::uint64_t freed,
                store.remove(options.reference, terminal_hooks(progress)));
   if (options.json) {
-    print({{"name", options.reference}, {"freed_bytes", freed}});
+    print_json({{"name", options.reference}, {"freed_bytes", freed}});
   } else {
     std::printf(
         "%s is gone; %s are free again\n", options.reference.c_str(), human_bytes(freed).c_str());
@@ -245,7 +242,7 @@ Result<int> import_one(const Options& options) {
   if (!imported) return imported.error();
   PENSIEVE_TRY(const std::string path, store.path(name));
   if (options.json) {
-    print(json_of(*imported, path));
+    print_json(json_of(*imported, path));
   } else {
     std::printf("%s is here: %s\nServe it with: pensieve --model %s\n",
                 name.c_str(),
@@ -260,7 +257,7 @@ Result<int> print_path(const Options& options) {
   PENSIEVE_TRY(const std::string path, store.path(options.reference));
   if (options.json) {
     PENSIEVE_TRY(const store::Manifest manifest, store.find(options.reference));
-    print(json_of(manifest, path));
+    print_json(json_of(manifest, path));
   } else {
     std::printf("%s\n", path.c_str());
   }

@@ -10,6 +10,7 @@
 
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
+#include "application/cli/print_json.h"
 #include "application/cli/stack.h"
 #include "application/cli/tap_engine.h"
 
@@ -18,25 +19,9 @@ namespace {
 
 constexpr std::size_t kLongestBody = std::size_t{32} << 20;
 
-void print(const Json& value, int indent = -1) {
-  std::printf("%s\n", value.dump(indent, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
 // Compact JSON text that api/ has checked -> value.
 Json embedded_json(const std::string& text) {
   return text.empty() ? Json() : Json::parse(text, nullptr, false);
-}
-
-std::string_view word(api::Role role) {
-  switch (role) {
-    case api::Role::User:
-      return "user";
-    case api::Role::Assistant:
-      return "assistant";
-    case api::Role::System:
-      return "system";
-  }
-  return "unknown";
 }
 
 std::string_view word(api::BlockKind kind) {
@@ -113,7 +98,7 @@ Json to_value(const api::MessagesRequest& request) {
   value["messages"] = Json::array();
   for (const api::InputMessage& message : request.messages) {
     value["messages"].push_back(
-        {{"role", word(message.role)}, {"content", to_value(message.content)}});
+        {{"role", to_string(message.role)}, {"content", to_value(message.content)}});
   }
   value["tools"] = Json::array();
   for (const api::Tool& tool : request.tools) {
@@ -159,13 +144,14 @@ Result<void> trace_answer(const Options& options,
     if (options.until == "prefill" && !tapped.tokens.empty()) break;
   }
   if (options.until == "prefill") {
-    print({{"prompt_tokens", tapped.prompt_tokens},
-           {"cached_tokens", tapped.cached_tokens},
-           {"first_token", tapped.tokens.empty() ? kNoToken : tapped.tokens.front()}});
+    print_json({{"prompt_tokens", tapped.prompt_tokens},
+                {"cached_tokens", tapped.cached_tokens},
+                {"first_token", tapped.tokens.empty() ? kNoToken : tapped.tokens.front()}},
+               -1);
   } else if (options.until == "decode") {
-    print(Json(tapped.tokens));
+    print_json(Json(tapped.tokens), -1);
   } else if (options.until == "interpret") {
-    print(to_value(answer->message().content), 2);
+    print_json(to_value(answer->message().content));
   }
   return {};
 }
@@ -176,18 +162,18 @@ Result<void> trace_steps_of(const Options& options) {
   PENSIEVE_TRY(const std::string body, read_input(options.request_path, kLongestBody));
   PENSIEVE_TRY(const api::MessagesRequest request, api::parse_messages_request(body));
   if (options.until == "understand") {
-    print(to_value(request), 2);
+    print_json(to_value(request));
     return {};
   }
   PENSIEVE_TRY(const auto stack, build_stack(options, 1));
   if (until > 2) return trace_answer(options, *stack, request);
   PENSIEVE_TRY(const chat::Prompt prompt, stack->model.format->render(request));
   if (options.until == "render") {
-    print(to_value(prompt), 2);
+    print_json(to_value(prompt));
     return {};
   }
   PENSIEVE_TRY(const auto tokens, stack->service->encode(prompt));
-  print(Json(tokens));
+  print_json(Json(tokens), -1);
   return {};
 }
 

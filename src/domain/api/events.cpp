@@ -63,6 +63,18 @@ Event block_delta(int index, std::string_view type, std::string_view field, std:
 
 }  // namespace
 
+std::string_view to_string(Role role) {
+  switch (role) {
+    case Role::User:
+      return "user";
+    case Role::Assistant:
+      return "assistant";
+    case Role::System:
+      return "system";
+  }
+  return "unknown";
+}
+
 std::string_view to_string(StopReason reason) {
   switch (reason) {
     case StopReason::EndTurn:

@@ -15,6 +15,7 @@
 namespace pensieve::api {
 
 enum class Role { User, Assistant, System };
+std::string_view to_string(Role role);  // "user", as in JSON
 
 enum class BlockKind {
   Text,

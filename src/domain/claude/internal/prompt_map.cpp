@@ -5,22 +5,6 @@
 #include "foundation/text.h"
 
 namespace pensieve::claude {
-namespace {
-
-std::string_view word_for(api::Role role) {
-  switch (role) {
-    case api::Role::User:
-      return "user";
-    case api::Role::Assistant:
-      return "assistant";
-    case api::Role::System:
-      return "system";
-  }
-  return "unknown";
-}
-
-}  // namespace
-
 std::string PromptMap::name_at(int token) const {
   using Kind = chat::Prompt::Part::Kind;
   const auto behind = std::upper_bound(begins.begin(), begins.end(), token) - begins.begin();
@@ -33,7 +17,7 @@ std::string PromptMap::name_at(int token) const {
     case Kind::Tool:
       return "tool " + number + " (" + printable(part.name) + ")";
     case Kind::Message:
-      return "message " + number + " (" + std::string(word_for(part.role)) + "), block " +
+      return "message " + number + " (" + std::string(to_string(part.role)) + "), block " +
              std::to_string(part.block + 1);
     case Kind::Format:
       break;
