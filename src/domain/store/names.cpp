@@ -1,6 +1,9 @@
 #include "domain/store/names.h"
 
 #include <algorithm>
+#include <array>
+#include <iterator>
+#include <set>
 
 #include "foundation/text.h"
 
@@ -141,6 +144,55 @@ std::string shard_set(const std::string& name) {
   }
   constexpr std::size_t kOf = 6, kOfBytes = 9;  // "-of-00003"
   return name.substr(0, name.size() - kForm.size()) + std::string(ending.substr(kOf, kOfBytes));
+}
+
+bool is_needed(const std::string& file) {
+  static constexpr std::array<std::string_view, 11> kNames = {"config.json",
+                                                              "generation_config.json",
+                                                              "tokenizer.json",
+                                                              "tokenizer_config.json",
+                                                              "tokenizer.model",
+                                                              "special_tokens_map.json",
+                                                              "added_tokens.json",
+                                                              "vocab.json",
+                                                              "merges.txt",
+                                                              "chat_template.jinja",
+                                                              "chat_template.json"};
+  return std::find(kNames.begin(), kNames.end(), file) != kNames.end() ||
+         file.ends_with(".safetensors") || file.ends_with(".safetensors.index.json");
+}
+
+std::vector<std::string> files_of_model(const std::vector<std::string>& names,
+                                        const std::string& file) {
+  std::vector<std::string> picked;
+  const auto take = [&](const auto& wanted) {
+    std::copy_if(names.begin(), names.end(), std::back_inserter(picked), wanted);
+  };
+  if (!file.empty()) {
+    take([&](const std::string& name) { return shard_set(name) == shard_set(file); });
+    const bool there = std::find(picked.begin(), picked.end(), file) != picked.end();
+    return there ? picked : std::vector<std::string>();
+  }
+  if (std::any_of(names.begin(), names.end(), [](const std::string& name) {
+        return name.ends_with(".safetensors");
+      })) {
+    // Files in folders belong to other programs; a folder's name before an otherwise needed file
+    // is looked at by is_file_name().
+    take([](const std::string& name) {
+      return is_needed(name) && (name.find('/') == std::string::npos || name.starts_with('/') ||
+                                 name.find("..") != std::string::npos);
+    });
+  } else {
+    take([](const std::string& name) { return name.ends_with(".gguf"); });
+  }
+  return picked;
+}
+
+bool are_several_ggufs(const std::vector<std::string>& names) {
+  std::set<std::string> models;
+  for (const std::string& name : names)
+    if (name.ends_with(".gguf")) models.insert(shard_set(name));
+  return models.size() > 1;
 }
 
 }  // namespace pensieve::store

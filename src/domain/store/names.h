@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "foundation/result.h"
 
@@ -49,5 +50,17 @@ Result<Reference> parse_reference(const std::string& text);
 // What the shards of one GGUF model have in common: "m-00002-of-00003.gguf" is of "m-of-00003". The
 // name itself for any other file.
 std::string shard_set(const std::string& name);
+
+// Whether a model needs this file of a repository: weights, their index, configuration, tokenizer.
+bool is_needed(const std::string& file);
+
+// Which of a directory's or a repository's files are a model: `file` with the shards that belong to
+// it, or, when it is empty, the safetensors and what is_needed() beside them, or else all GGUF
+// files. Empty when there is none.
+std::vector<std::string> files_of_model(const std::vector<std::string>& names,
+                                        const std::string& file);
+
+// Whether GGUF files of more than one model are among them.
+bool are_several_ggufs(const std::vector<std::string>& names);
 
 }  // namespace pensieve::store

@@ -4,12 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <ctime>
 #include <filesystem>
 #include <functional>
-#include <set>
 #include <system_error>
 #include <utility>
 
@@ -147,23 +145,6 @@ struct ToCopy {
   std::uint64_t bytes = 0;
 };
 
-// Which files of a directory are a model: what safetensors need, or else the GGUF files.
-Result<std::function<bool(const std::string&)>> model_in(const std::vector<std::string>& names) {
-  const auto is_gguf = [](const std::string& name) { return name.ends_with(".gguf"); };
-  if (std::any_of(names.begin(), names.end(), [](const auto& name) {
-        return name.ends_with(".safetensors");
-      }))
-    return std::function<bool(const std::string&)>(is_needed);
-  std::set<std::string> models;
-  for (const std::string& name : names)
-    if (is_gguf(name)) models.insert(shard_set(name));
-  if (models.size() > 1) {
-    return Error{.kind = ErrorKind::InvalidRequest,
-                 .message = "the directory holds several GGUF models; name one file of it"};
-  }
-  return std::function<bool(const std::string&)>(is_gguf);
-}
-
 // The files of a model that somebody has: itself and the shards that belong to it, or those of the
 // directory that a model needs.
 Result<std::vector<ToCopy>> files_of(const std::string& from) {
@@ -178,24 +159,22 @@ Result<std::vector<ToCopy>> files_of(const std::string& from) {
     const auto bytes = std::filesystem::file_size(path, error);
     if (!error) files.push_back({path.string(), path.filename().string(), bytes});
   };
-  const auto add_from = [&](const std::filesystem::path& directory,
-                            const std::function<bool(const std::string&)>& wanted) {
-    for (const std::string& name : names_in(directory, error))
-      if (wanted(name)) add(directory / name);
-  };
   const auto is_shard = [](const std::filesystem::path& path) {
     return shard_set(path.filename().string()) != path.filename().string();
   };
   // A link may have a name of its own; the shards lie where it leads.
   if (const auto real = std::filesystem::canonical(root, error); !error && is_shard(real))
     root = real;
-  if (std::filesystem::is_directory(status)) {
-    PENSIEVE_TRY(const auto wanted, model_in(names_in(root, error)));
-    add_from(root, wanted);
-  } else if (is_shard(root)) {
-    add_from(root.parent_path(), [set = shard_set(root.filename().string())](const auto& name) {
-      return shard_set(name) == set;
-    });
+  const bool is_directory = std::filesystem::is_directory(status);
+  if (is_directory || is_shard(root)) {
+    const auto directory = is_directory ? root : root.parent_path();
+    const auto names = files_of_model(names_in(directory, error),
+                                      is_directory ? std::string() : root.filename().string());
+    if (are_several_ggufs(names)) {
+      return Error{.kind = ErrorKind::InvalidRequest,
+                   .message = "the directory holds several GGUF models; name one file of it"};
+    }
+    for (const std::string& name : names) add(directory / name);
   } else {
     add(root);
   }
@@ -408,22 +387,6 @@ Result<Manifest> Store::import(const std::string& from,
     return explain_full_disk(models, total, copied.error());
   }
   return manifest;
-}
-
-bool is_needed(const std::string& file) {
-  static constexpr std::array<std::string_view, 11> kNames = {"config.json",
-                                                              "generation_config.json",
-                                                              "tokenizer.json",
-                                                              "tokenizer_config.json",
-                                                              "tokenizer.model",
-                                                              "special_tokens_map.json",
-                                                              "added_tokens.json",
-                                                              "vocab.json",
-                                                              "merges.txt",
-                                                              "chat_template.jinja",
-                                                              "chat_template.json"};
-  return std::find(kNames.begin(), kNames.end(), file) != kNames.end() ||
-         file.ends_with(".safetensors") || file.ends_with(".safetensors.index.json");
 }
 
 }  // namespace pensieve::store

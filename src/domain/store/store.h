@@ -95,7 +95,4 @@ class Store {
   std::string models_{};
 };
 
-// Whether a model needs this file of a repository: weights, their index, configuration, tokenizer.
-bool is_needed(const std::string& file);
-
 }  // namespace pensieve::store

@@ -1,7 +1,6 @@
 #include "domain/store/internal/hub.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "foundation/json.h"
@@ -65,31 +64,6 @@ Result<HubFile> read_file_entry(const Json& entry, const std::string& name) {
   return file;
 }
 
-std::vector<std::string> pick(const std::vector<std::string>& names, const std::string& file) {
-  std::vector<std::string> picked;
-  const auto take = [&](const auto& wanted) {
-    std::copy_if(names.begin(), names.end(), std::back_inserter(picked), wanted);
-  };
-  if (!file.empty()) {
-    take([&](const std::string& name) { return shard_set(name) == shard_set(file); });
-    const bool there = std::find(picked.begin(), picked.end(), file) != picked.end();
-    return there ? picked : std::vector<std::string>();
-  }
-  if (std::any_of(names.begin(), names.end(), [](const std::string& name) {
-        return name.ends_with(".safetensors");
-      })) {
-    // Files in folders belong to other programs; a folder's name before an otherwise needed file
-    // is looked at by is_file_name().
-    take([](const std::string& name) {
-      return is_needed(name) && (name.find('/') == std::string::npos || name.starts_with('/') ||
-                                 name.find("..") != std::string::npos);
-    });
-  } else {
-    take([](const std::string& name) { return name.ends_with(".gguf"); });
-  }
-  return picked;
-}
-
 }  // namespace
 
 Result<HubListing> parse_listing(std::string_view text, const std::string& file) {
@@ -104,16 +78,13 @@ Result<HubListing> parse_listing(std::string_view text, const std::string& file)
   for (const Json& entry : *siblings) {
     if (entry.is_object()) names.push_back(text_field(entry, "rfilename"));
   }
-  std::vector<std::string> picked = pick(names, file);
+  std::vector<std::string> picked = files_of_model(names, file);
   if (picked.empty()) {
     return Error{.kind = ErrorKind::NotFound,
                  .message = file.empty() ? "the repository holds neither safetensors nor GGUF files"
                                          : "the repository has no file " + file};
   }
-  std::set<std::string> ggufs;
-  for (const std::string& name : picked)
-    if (name.ends_with(".gguf")) ggufs.insert(shard_set(name));
-  if (ggufs.size() > 1) {
+  if (are_several_ggufs(picked)) {
     std::string list;
     for (const std::string& name : picked) list += " " + printable(name, 100);
     return Error{.kind = ErrorKind::InvalidRequest,
