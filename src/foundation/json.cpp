@@ -122,8 +122,8 @@ class Builder : public nlohmann::json_sax<Json> {
     } else {
       // ordered_json's own insertion looks for the key again, linearly; the set above already did.
       auto& object = level.value.get_ref<Json::object_t&>();
-      static_cast<std::vector<Json::object_t::value_type>&>(object).emplace_back(
-          std::move(level.key), std::move(value));
+      static_cast<Json::object_t::Container&>(object).emplace_back(std::move(level.key),
+                                                                   std::move(value));
     }
     return true;
   }

@@ -167,8 +167,7 @@ std::string inspect_json(const ModelFile& model) {
   if (!model.files().empty()) json["files"] = model.files();
   // Past ordered_json's own insertion, which compares with every key before: the keys differ.
   Json metadata = Json::object();
-  auto& pairs =
-      static_cast<std::vector<Json::object_t::value_type>&>(metadata.get_ref<Json::object_t&>());
+  auto& pairs = static_cast<Json::object_t::Container&>(metadata.get_ref<Json::object_t&>());
   for (const auto& [key, value] : model.metadata()) pairs.emplace_back(key, value);
   json["metadata"] = std::move(metadata);
   Json tensors = Json::array();
