@@ -40,7 +40,7 @@ class ScriptedBackend final : public compute::Backend {
       : inner_(std::move(inner)), script_(script) {}
 
   compute::Capabilities capabilities() const override { return inner_->capabilities(); }
-  Result<compute::SequenceId> open(compute::RopeVariant rope, compute::KvType kv) override {
+  Result<compute::SequenceId> open(compute::RopeVariant rope, compute::KvTypes kv) override {
     return inner_->open(rope, kv);
   }
   Result<compute::SequenceId> fork(compute::SequenceId source, int n) override {
