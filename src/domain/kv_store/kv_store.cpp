@@ -26,11 +26,11 @@ using engine::PageReader;
 
 constexpr std::size_t kSaveOverhead = 4096;  // what Backend::save() writes beside a page, at most
 constexpr int kFailuresInARow = 3;           // then nothing is written for a while
-constexpr std::chrono::seconds kPause{60};
 // Other processes' pages are looked for where so many are missing, and not too often.
 constexpr std::ptrdiff_t kWorthLooking = 8;
 constexpr std::chrono::seconds kRefresh{1};
 constexpr std::size_t kReadAhead = 3;  // pages
+constexpr std::size_t kAnnounced = 2;  // pages behind the one that is read
 constexpr std::chrono::seconds kBufferWait{10};
 constexpr std::chrono::milliseconds kBufferAgain{2};
 
@@ -353,7 +353,7 @@ void Store::wrote(const Result<void>& outcome) {
   }
   if (++failures_ < kFailuresInARow && outcome.error().kind != ErrorKind::Unavailable) return;
   failures_ = kFailuresInARow;
-  paused_until_ = Clock::now() + kPause;
+  paused_until_ = Clock::now() + options_.retry_after;
   log_warning("pages of KV are not kept for a while: " + outcome.error().message);
 }
 
@@ -467,6 +467,7 @@ std::optional<Load> Store::buffer_for(ToRead& job) {
 
 void Store::fill(ToRead& job) {
   std::uint64_t n_pages = 0;
+  std::size_t announced = job.next;
   for (;;) {
     {
       std::unique_lock lock(job.mutex);
@@ -475,6 +476,9 @@ void Store::fill(ToRead& job) {
     }
     auto load = job.next < job.keys.size() ? buffer_for(job) : std::nullopt;
     if (!load) break;
+    for (; announced < std::min(job.next + 1 + kAnnounced, job.keys.size()); ++announced)
+      folder_->announce(job.keys[announced],
+                        static_cast<int>(announced + 1) * compute::kPageTokens);
     const auto tokens = std::span(job.tokens)
                             .first((job.next + 1) * static_cast<std::size_t>(compute::kPageTokens));
     auto size = folder_->read(

@@ -3,6 +3,7 @@
 // token ids, bytes and files. Must not know models, text or requests.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -35,6 +36,8 @@ struct Options {
   std::string model;  // for people who list what is kept
   Budget budget;
   std::size_t buffer_bytes = std::size_t{64} << 20;  // of pages on their way
+  // So long nothing is written after the disk failed several times in a row.
+  std::chrono::milliseconds retry_after = std::chrono::seconds(60);
 };
 
 class KvStore : public engine::KvTier {

@@ -81,11 +81,13 @@ class Client {
   explicit Client(const Place& place,
                   const Budget& budget = kPlenty,
                   std::string_view format = "format",
-                  std::size_t buffer_bytes = std::size_t{64} << 20) {
+                  std::size_t buffer_bytes = std::size_t{64} << 20,
+                  std::chrono::milliseconds retry_after = std::chrono::hours(1)) {
     store_ = KvStore::create({.directory = place.root(),
                               .model = "Test",
                               .budget = budget,
-                              .buffer_bytes = buffer_bytes},
+                              .buffer_bytes = buffer_bytes,
+                              .retry_after = retry_after},
                              accountant_);
     store_->begin(format, kPageBytes, [this] {
       const std::lock_guard lock(mutex_);
@@ -547,6 +549,53 @@ TEST(KvStore, ADirectoryThatCannotBeUsedTurnsTheTierOffAndNothingElse) {
   EXPECT_EQ(client.write(some_tokens(128, 1)), 2);
   EXPECT_EQ(client.read(some_tokens(128, 1)), 0);
   EXPECT_EQ(client.usage().pages, 0u);
+}
+
+// Directories where the files of these pages would be made.
+std::vector<fs::path> in_the_way(const Place& place, std::span<const PageKey> keys) {
+  std::vector<fs::path> blocks;
+  for (const auto& entry : fs::directory_iterator(place.root())) {
+    if (!entry.is_directory()) continue;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const int n_tokens = static_cast<int>(i + 1) * compute::kPageTokens;
+      blocks.push_back(entry.path() / (page_name(keys[i], n_tokens) + ".new"));
+      fs::create_directory(blocks.back());
+    }
+  }
+  return blocks;
+}
+
+TEST(KvStore, ThreeFailuresInARowPauseWriting) {
+  const Place place;
+  const auto tokens = some_tokens(4 * 64, 1);
+  Client client(place);
+  const auto keys = client.keys(tokens);
+  in_the_way(place, std::span(keys).first(3));
+  EXPECT_EQ(client.write(std::span(tokens).first(3 * 64)), 0) << "taken, and failed later";
+  for (int i = 0; i < 20'000 && !client.store().stalled(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(client.store().stalled());
+  EXPECT_EQ(client.store().offer(keys.back(),
+                                 tokens,
+                                 [](compute::ByteSink&) -> Result<void> {
+                                   ADD_FAILURE() << "nothing is saved meanwhile";
+                                   return {};
+                                 }),
+            KvTier::Answer::Later);
+  EXPECT_EQ(client.known(tokens), 0);
+}
+
+TEST(KvStore, AfterThePauseWritingIsTriedAgain) {
+  const Place place;
+  const auto tokens = some_tokens(4 * 64, 1);
+  Client client(place, kPlenty, "format", std::size_t{64} << 20, std::chrono::milliseconds(20));
+  const auto keys = client.keys(tokens);
+  const auto blocks = in_the_way(place, std::span(keys).first(3));
+  client.write(std::span(tokens).first(3 * 64));
+  client.write(tokens);  // where the pause lasts it waits for its end
+  for (const fs::path& block : blocks) fs::remove(block);
+  client.write_all(tokens);
+  EXPECT_EQ(client.read(tokens), 4);
 }
 
 TEST(Look, ListsWhatIsThereFromItsFirstToken) {

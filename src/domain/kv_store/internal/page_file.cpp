@@ -5,6 +5,9 @@
 #include <charconv>
 #include <cstring>
 
+#define XXH_INLINE_ALL  // nothing to link
+#include <xxhash.h>
+
 #include "foundation/check.h"
 #include "foundation/message_digest.h"
 #include "foundation/text.h"
@@ -23,7 +26,9 @@ struct Head {
   std::uint32_t n_tokens;
   std::uint64_t payload_bytes;
   std::int64_t created_s;
-  PageKey key, format, payload_digest;
+  PageKey key, format;
+  Checksum payload_checksum;
+  std::uint8_t zero[16];
   PageKey head_digest;  // of everything before it, and of the token ids
   std::uint8_t reserved[32];
 };
@@ -51,6 +56,15 @@ PageKey digest_of(std::span<const std::byte> bytes) {
   return {.bytes = digest.finish()};
 }
 
+Checksum checksum_of(std::span<const std::byte> bytes) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
+  Checksum checksum;
+  static_assert(sizeof checksum == sizeof canonical.digest);
+  std::memcpy(checksum.data(), canonical.digest, sizeof checksum);
+  return checksum;
+}
+
 std::string encode_head(const PageHead& head, std::span<const TokenId> tokens) {
   Head raw{};
   std::memcpy(raw.magic, kMagic, sizeof kMagic);
@@ -60,7 +74,7 @@ std::string encode_head(const PageHead& head, std::span<const TokenId> tokens) {
   raw.created_s = head.created_s;
   raw.key = head.key;
   raw.format = head.format;
-  raw.payload_digest = head.payload_digest;
+  raw.payload_checksum = head.payload_checksum;
   raw.head_digest = head_digest(raw, tokens);
   return {reinterpret_cast<const char*>(&raw), sizeof raw};
 }
@@ -79,7 +93,7 @@ Result<PageHead> decode_head(std::span<const std::byte> bytes) {
                   .n_tokens = raw.n_tokens,
                   .payload_bytes = raw.payload_bytes,
                   .created_s = raw.created_s,
-                  .payload_digest = raw.payload_digest};
+                  .payload_checksum = raw.payload_checksum};
 }
 
 bool head_fits(std::span<const std::byte> bytes, std::span<const TokenId> tokens) {

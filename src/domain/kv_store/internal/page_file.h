@@ -2,6 +2,7 @@
 // its bytes are used, all token ids of the history among it, and a checksum of the rest.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,8 +19,9 @@
 namespace pensieve::kv_store {
 
 using engine::PageKey;
+using Checksum = std::array<std::byte, 16>;
 
-inline constexpr std::uint32_t kPageFileVersion = 1;
+inline constexpr std::uint32_t kPageFileVersion = 2;
 inline constexpr int kMaxTokens = 1 << 20;  // of a history
 
 struct PageHead {
@@ -28,12 +30,13 @@ struct PageHead {
   std::uint32_t n_tokens = 0;  // of the history; a multiple of 64
   std::uint64_t payload_bytes = 0;
   std::int64_t created_s = 0;  // since 1970
-  PageKey payload_digest;      // SHA-256
+  Checksum payload_checksum{};
 };
 
 inline constexpr std::size_t kHeadBytes = 192;  // then the token ids, then the payload
 
-PageKey digest_of(std::span<const std::byte> bytes);  // SHA-256
+PageKey digest_of(std::span<const std::byte> bytes);     // SHA-256
+Checksum checksum_of(std::span<const std::byte> bytes);  // XXH3, 128 bits
 
 // The head with its own digest, which covers the token ids too. [kHeadBytes]
 std::string encode_head(const PageHead& head, std::span<const TokenId> tokens);

@@ -25,6 +25,7 @@ constexpr const char* kLockName = "lock";
 constexpr const char* kAboutName = "about.json";
 constexpr std::size_t kFolderDigits = 16;
 constexpr std::string_view kTemporary = ".new";
+[[maybe_unused]] constexpr off_t kReadAheadBytes = 128 << 10;
 constexpr std::uint64_t kFileOverhead = 4096;  // what a file takes beside its bytes, at most
 
 std::int64_t now_ns() {
@@ -227,7 +228,7 @@ Result<void> PageFolder::put(Folder& folder,
                                           .n_tokens = static_cast<std::uint32_t>(tokens.size()),
                                           .payload_bytes = payload.size(),
                                           .created_s = now_ns() / 1'000'000'000,
-                                          .payload_digest = digest_of(payload)},
+                                          .payload_checksum = checksum_of(payload)},
                                          tokens);
     PENSIEVE_TRY(write_all(file, std::as_bytes(std::span(head)), path));
     PENSIEVE_TRY(write_all(file, std::as_bytes(tokens), path));
@@ -332,7 +333,7 @@ Result<std::size_t> PageFolder::read(const PageKey& key,
     PENSIEVE_TRY(read_exactly(file, bytes_of_page, path));
     std::byte more{};
     if (read_some(file, {&more, 1}).value_or(1) != 0) return bad_page(path, "it is too long");
-    if (digest_of(bytes_of_page) != head->payload_digest)
+    if (checksum_of(bytes_of_page) != head->payload_checksum)
       return bad_page(path, "its content was changed");
     drop_from_page_cache(file);
     return bytes_of_page.size();
@@ -354,6 +355,20 @@ Result<std::size_t> PageFolder::read(const PageKey& key,
     own->pages.erase(page_key_digits(key));
   }
   return size;
+}
+
+void PageFolder::announce([[maybe_unused]] const PageKey& key,
+                          [[maybe_unused]] int n_tokens) const {
+#ifdef POSIX_FADV_WILLNEED
+  const auto own = Directory::open(root_.path_of(own_), false);
+  if (!own) return;
+  const auto file = own->open_to_read(page_name(key, n_tokens));
+  struct stat status {};
+  if (!file || fstat(file->get(), &status) != 0) return;
+  // Linux reads no more than its device's request size for one call.
+  for (off_t at = 0; at < status.st_size; at += kReadAheadBytes)
+    posix_fadvise(file->get(), at, kReadAheadBytes, POSIX_FADV_WILLNEED);
+#endif
 }
 
 void PageFolder::note_use(std::uint64_t tokens_restored) {

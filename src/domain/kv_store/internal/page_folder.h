@@ -46,6 +46,10 @@ class PageFolder {
                            std::span<const TokenId> tokens,
                            std::span<std::byte> payload);
 
+  // The page of a history of `n_tokens` will be read next: the system may begin with it. Any
+  // thread.
+  void announce(const PageKey& key, int n_tokens) const;
+
   // Notes on the disk what was used since the last call, and what was saved by it. May be skipped.
   void note_use(std::uint64_t tokens_restored);
 
