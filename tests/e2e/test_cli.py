@@ -109,3 +109,25 @@ def test_the_mlx_twin_answers_as_the_embedded_model(tmp_path):
     answers = [run(tmp_path, "ask", "--model", m, question) for m in ("tiny", TINY / "mlx")]
     assert all(a.returncode == 0 for a in answers), [a.stderr for a in answers]
     assert answers[0].stdout == answers[1].stdout
+
+
+def test_bench_measures_what_it_was_asked_for(tmp_path):
+    arguments = ["bench", "--model", "tiny", "--prompt", "32", "--generate", "2", "--depth", "0,64", "--batch", "1,2",
+                 "--repeat", "2", "--threads", "2"]
+    done = run(tmp_path, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["test"], line["tokens"], line["depth"], line["batch"]) for line in lines] == [
+        ("prefill", 32, 0, 1), ("decode", 2, 0, 1), ("decode", 2, 0, 2),
+        ("prefill", 32, 64, 1), ("decode", 2, 64, 1), ("decode", 2, 64, 2)]
+    for line in lines:
+        assert set(line) == {"test", "tokens", "depth", "batch", "threads", "kv", "tokens_per_second", "samples"}
+        assert line["threads"] == 2 and line["kv"] == "f16" and len(line["samples"]) == 2
+        assert min(line["samples"]) <= line["tokens_per_second"] <= max(line["samples"])
+    table = run(tmp_path, *arguments)
+    assert table.returncode == 0 and "GB/s" in table.stdout and len(table.stdout.splitlines()) == 5 + len(lines)
+
+
+def test_bench_beyond_the_model_says_so(tmp_path):
+    done = run(tmp_path, "bench", "--model", "tiny", "--depth", "131072")
+    assert done.returncode == 2 and "131,584" in done.stderr and "131,072" in done.stderr

@@ -16,6 +16,7 @@ int verify_models(const Options& options);
 int remove_model(const Options& options);
 int import_model(const Options& options);
 int print_model_path(const Options& options);
+int bench(const Options& options);
 int list_memory(const Options& options);
 int print_memory_stats(const Options& options);
 int clear_memory(const Options& options);

@@ -48,6 +48,8 @@ int run(const pensieve::cli::Options& options) {
       return pensieve::cli::print_memory_stats(options);
     case Command::MemoryClear:
       return pensieve::cli::clear_memory(options);
+    case Command::Bench:
+      return pensieve::cli::bench(options);
     case Command::Claude:
       return pensieve::cli::launch_client(options);
     case Command::Version:

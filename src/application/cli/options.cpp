@@ -25,6 +25,7 @@ Examples:
   pensieve ask "show all files including hidden ones"
   pensieve trace --until=encode request.json
   pensieve model inspect ~/models/phi-3-mini-q4.gguf
+  pensieve bench                           how fast a model runs on this machine
   pensieve memory list                     the computed prompts that are kept on the disk
 
 Environment:
@@ -51,6 +52,7 @@ struct Words {
               speculation = "auto", log_level, log_format = "text";
   std::string kv_disk, kv_disk_daily;
   std::vector<std::string> prompt;
+  bool version = false;
 };
 
 // Checks whose own descriptions stay out of the help: the type name says it already.
@@ -285,6 +287,55 @@ void add_trace(CLI::App& app, Options& options, Words& words) {
       "  interpret    the answer's content blocks\n"
       "  report       the events a client would receive\n"
       "\nExample:\n  pensieve trace --until=encode --model tiny request.json");
+}
+
+// Tokens, or sequences: lists of numbers with commas between them.
+void add_list(CLI::App* app,
+              const char* name,
+              std::vector<int>& values,
+              int least,
+              int most,
+              const char* what) {
+  app->add_option(name, values, what)
+      ->delimiter(',')
+      ->type_name("N[,N...]")
+      ->allow_extra_args(false)
+      ->check(range(least, most));
+}
+
+void add_bench(CLI::App& app, Options& options, Words& words) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure how fast a model runs on this machine");
+  BenchPlan& plan = options.bench;
+  add_list(bench,
+           "--prompt",
+           plan.prompts,
+           1,
+           10'000'000,
+           "Tokens of a prompt whose computing is measured (default 512)");
+  bench
+      ->add_option("--generate", plan.generate, "Tokens of an answer that is measured (default 64)")
+      ->type_name("N")
+      ->check(range(1, 1'000'000));
+  add_list(bench,
+           "--depth",
+           plan.depths,
+           0,
+           10'000'000,
+           "Tokens that are computed before, for each of the measurements (default 0)");
+  add_list(bench, "--batch", plan.batches, 1, 32, "Answers that are made together (default 1)");
+  bench->add_option("--repeat", plan.repeat, "How often each is measured (default 5)")
+      ->type_name("N")
+      ->check(range(1, 1000));
+  bench->add_flag("--json", options.json, "A line of JSON for each measurement");
+  add_model_options(bench, options, words);
+  bench->footer(
+      "\nExamples:\n"
+      "  pensieve bench\n"
+      "  pensieve bench --model ~/models/phi-3-mini-q4.gguf --depth 0,2048 --batch 1,4\n"
+      "\nSpeeds are medians, in tokens a second of all answers together. The roof of a prefill is "
+      "the\narithmetic of the cores, that of a decode the speed of memory; both are measured "
+      "first, "
+      "which\ntakes 512 MiB for a moment. Other programs that run at the same time slow it down.");
 }
 
 constexpr const char* kModelFooter = R"(
@@ -551,12 +602,14 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
       "Without a command it serves.",
       "pensieve");
   app.set_help_flag("-h,--help", "This text");
+  app.add_flag("--version", words.version, "What `pensieve version` prints");
   app.footer(kFooter);
   add_serve_options(&app, options, words);
   add_model_options(&app, options, words);
   add_upstream_options(&app, options);
   add_claude(app, options, words);
   add_ask(app, options, words);
+  add_bench(app, options, words);
   add_trace(app, options, words);
   add_model_command(app, options);
   add_memory_command(app, options);
@@ -580,12 +633,13 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
     options.port_given = app.count("--port") + app.get_subcommand("claude")->count("--port") > 0;
   }
   if (app.got_subcommand("ask")) options.command = Command::Ask;
+  if (app.got_subcommand("bench")) options.command = Command::Bench;
   if (app.got_subcommand("trace")) options.command = Command::Trace;
   if (app.got_subcommand("model")) options.command = model_command(*app.get_subcommand("model"));
   if (app.got_subcommand("memory")) {
     options.command = memory_command(*app.get_subcommand("memory"));
   }
-  if (app.got_subcommand("version")) options.command = Command::Version;
+  if (words.version || app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
   for (const auto& [name, text] : {std::pair{"--kv-disk", &words.kv_disk},
                                    std::pair{"--kv-disk-daily", &words.kv_disk_daily}}) {

@@ -13,6 +13,8 @@
 #include "domain/engine/engine.h"
 #include "domain/model/model_file.h"
 
+#include "application/cli/bench.h"
+
 namespace pensieve::cli {
 
 enum class Command {
@@ -29,6 +31,7 @@ enum class Command {
   MemoryList,
   MemoryStats,
   MemoryClear,
+  Bench,
   Claude,
   Version,
 };
@@ -77,6 +80,8 @@ struct Options {
   std::vector<std::string> server_arguments;  // Pensieve's options as given, without the port
   std::vector<std::string> client_arguments;  // everything for the client, as given
 
+  BenchPlan bench;
+
   // ask
   std::string prompt;  // "-": standard input
   std::string system;
@@ -90,7 +95,7 @@ struct Options {
 
   // model inspect
   std::string inspect_path;
-  bool json = false;  // every `model` and `memory` command
+  bool json = false;  // every `model` and `memory` command, bench
 
   // model pull, verify, remove, import, path
   std::string reference;     // as store::parse_reference(); a path for import; empty: all, verify

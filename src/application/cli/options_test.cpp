@@ -209,6 +209,47 @@ TEST(CommandLine, AnUpstreamStandsInForAModel) {
   }
 }
 
+TEST(CommandLine, TheVersionIsACommandAndAFlag) {
+  EXPECT_EQ(taken({"version"}).command, Command::Version);
+  EXPECT_EQ(taken({"--version"}).command, Command::Version);
+}
+
+TEST(CommandLine, BenchTakesListsAndMeasuresTheUsualWithout) {
+  const Options usual = taken({"bench"});
+  EXPECT_EQ(usual.command, Command::Bench);
+  EXPECT_EQ(usual.bench.prompts, (std::vector{512}));
+  EXPECT_EQ(usual.bench.generate, 64);
+  EXPECT_EQ(usual.bench.depths, (std::vector{0}));
+  EXPECT_EQ(usual.bench.batches, (std::vector{1}));
+  EXPECT_EQ(usual.bench.repeat, 5);
+  const Options options = taken({"bench",
+                                 "--model",
+                                 "m.gguf",
+                                 "--prompt",
+                                 "128,512",
+                                 "--depth",
+                                 "0,2048",
+                                 "--batch",
+                                 "1,4",
+                                 "--generate",
+                                 "16",
+                                 "--kv",
+                                 "q8/q4",
+                                 "--threads",
+                                 "2",
+                                 "--repeat",
+                                 "3",
+                                 "--json"});
+  EXPECT_EQ(options.model, "m.gguf");
+  EXPECT_EQ(options.bench.prompts, (std::vector{128, 512}));
+  EXPECT_EQ(options.bench.depths, (std::vector{0, 2048}));
+  EXPECT_EQ(options.bench.batches, (std::vector{1, 4}));
+  EXPECT_EQ(options.bench.generate, 16);
+  EXPECT_EQ(options.bench.repeat, 3);
+  EXPECT_EQ(options.threads, 2);
+  EXPECT_TRUE(options.json);
+}
+
 TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"serve-me"},
@@ -220,6 +261,9 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
            {"--port", "1.5"},
            {"--threads", "0"},
            {"--context", "63"},
+           {"bench", "--depth", "-1"},
+           {"bench", "--batch", "0"},
+           {"bench", "--prompt", "1,x"},
            {"--context", "many"},
            {"--context", "99999999999999999999"},
            {"--kv", "q3"},
@@ -286,6 +330,7 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
                                              {"-h"},
                                              {"ask", "--help"},
                                              {"trace", "--help"},
+                                             {"bench", "--help"},
                                              {"claude", "--help"},
                                              {"claude", "--port", "1", "-h"},
                                              {"model", "--help"},
