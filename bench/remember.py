@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a prompt costs the second time: cold, as the next turn of the same conversation, and as that turn after the
 server was restarted; ours with its disk tier, llama-server with its RAM cache and its slot files.
-    bench/remember.py --model FILE.gguf [--peer path/to/llama-server] [--tokens 8000] [--threads N]
+    bench/remember.py --model FILE.gguf [--peer path/to/llama-server] [--tokens 8000] [--threads N] [--peer-options …]
 The model is a synthetic one of tools/make_synthetic_gguf.py (its two-letter words are one token each). First token =
 the whole time of a request for one token. Prints a table in Markdown."""
 import argparse
@@ -108,7 +108,7 @@ class Peer:
     def start(self):
         command = [self.options.peer, "-m", self.options.model, "--port", str(self.port), "--host", "127.0.0.1",
                    "-c", str(self.options.tokens + 1500), "-np", "1", "--slot-save-path", self.home + "/",
-                   "--no-webui", "--no-warmup", "-ctk", "q8_0", "-ctv", "q8_0", "-fa", "on"]
+                   "--no-webui", "--no-warmup", *self.options.peer_options.split()]
         if self.options.threads:
             command += ["-t", str(self.options.threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -163,6 +163,8 @@ def main():
     parser.add_argument("--binary", default="build/release/pensieve")
     parser.add_argument("--model", required=True)
     parser.add_argument("--peer")
+    # Its flash attention, and so its quantised KV, is the slower way on CPUs.
+    parser.add_argument("--peer-options", default="-fa off")
     parser.add_argument("--tokens", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
