@@ -25,13 +25,21 @@ if(PENSIEVE_SANITIZE)
   add_compile_options(-fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PENSIEVE_SANITIZE})
 else()
-  # Hardening: position independent, full RELRO, stack protector, fortified libc.
+  # Hardening (docs/decisions/0020-hardening.md; tests/e2e/test_hardening.py reads the binary): position
+  # independent, all of the relocations read-only before main, stack protector and probes, fortified libc,
+  # landing pads for indirect branches, code and data in pages of their own.
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
   include(CheckPIESupported)
   check_pie_supported(LANGUAGES CXX)
-  add_compile_options(-fstack-protector-strong $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2>)
+  # Level 3 also checks sizes known only at run time. A C library that does not know it takes it for 2.
+  add_compile_options(-fstack-protector-strong $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=3>)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    add_compile_options(-fcf-protection=full)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    add_compile_options(-mbranch-protection=standard)
+  endif()
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     add_compile_options(-fstack-clash-protection)
-    add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+    add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,-z,separate-code)
   endif()
 endif()

@@ -1,5 +1,8 @@
 // The embedded model's bytes between two symbols, for ELF and Mach-O. The file's name comes from
 // CMakeLists.txt. Aligned to a page, so that the weights lie as they do in a mapped file.
+#ifdef __CET__
+#include <cet.h>  // notes that nothing here stands against landing pads for indirect branches
+#endif
 #ifdef __APPLE__
 #define SYMBOL(name) _##name
         .section __TEXT,__const

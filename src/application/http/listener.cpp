@@ -7,14 +7,19 @@
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <condition_variable>
 #include <csignal>
+#include <future>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -23,12 +28,14 @@
 #include "foundation/text.h"
 
 #include "application/http/internal/connection.h"
+#include "application/http/internal/unix_socket.h"
 
 namespace pensieve::http {
 namespace {
 
 namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
+using local = asio::local::stream_protocol;
 
 // Clients beyond the limit that are told so at the same time; more are closed without a word.
 constexpr std::size_t kMaxRefusals = 64;
@@ -49,8 +56,10 @@ class ListenerImpl final : public Listener {
         io_(std::make_shared<asio::io_context>()),
         strand_(asio::make_strand(*io_)),
         acceptor_(strand_),
+        local_acceptor_(strand_),
         timer_(strand_),
         accept_pause_(strand_),
+        local_accept_pause_(strand_),
         shared_{.handler = handler,
                 .limits = options.limits,
                 .accountant = options.accountant,
@@ -70,6 +79,14 @@ class ListenerImpl final : public Listener {
   }
 
   Result<void> bind(const ListenerOptions& options) {
+    CHECK(options.tcp || !options.unix_socket.empty());
+    if (options.tcp) PENSIEVE_TRY(bind_tcp(options));
+    if (!options.unix_socket.empty()) PENSIEVE_TRY(bind_unix(options.unix_socket));
+    spare_ = open_spare_descriptor();
+    return {};
+  }
+
+  Result<void> bind_tcp(const ListenerOptions& options) {
     if (options.port < 0 || options.port > 65535) {
       return Error{.kind = ErrorKind::InvalidRequest,
                    .message = "port " + std::to_string(options.port) +
@@ -97,7 +114,17 @@ class ListenerImpl final : public Listener {
     if (error) return bind_error(error, options);
     port_ = bound.port();
     loopback_ = address.is_loopback();
-    spare_ = open_spare_descriptor();
+    return {};
+  }
+
+  Result<void> bind_unix(const std::string& path) {
+    PENSIEVE_TRY(unix_socket_, UnixSocket::listen(path));
+    boost::system::error_code error;
+    local_acceptor_.assign(local(), unix_socket_.release_descriptor(), error);
+    if (error) {
+      return Error{.kind = ErrorKind::Internal,
+                   .message = "--unix-socket " + printable(path, 200) + ": " + error.message()};
+    }
     return {};
   }
 
@@ -107,7 +134,10 @@ class ListenerImpl final : public Listener {
   void start() override {
     CHECK(!started_);
     started_ = true;
-    asio::co_spawn(strand_, accept_all(), asio::detached);
+    if (acceptor_.is_open())
+      asio::co_spawn(strand_, accept_all(acceptor_, accept_pause_), asio::detached);
+    if (local_acceptor_.is_open())
+      asio::co_spawn(strand_, accept_all(local_acceptor_, local_accept_pause_), asio::detached);
     live_threads_ = n_threads_;
     for (int i = 0; i < n_threads_; ++i) {
       threads_.emplace_back([this] { run_thread(); });
@@ -132,6 +162,13 @@ class ListenerImpl final : public Listener {
   bool wait_for(std::chrono::milliseconds limit) override {
     std::unique_lock lock(mutex_);
     return ended_.wait_for(lock, limit, [&] { return shared_.draining && live_threads_ == 0; });
+  }
+
+  bool responds_within(std::chrono::milliseconds limit) override {
+    const auto done = std::make_shared<std::promise<void>>();
+    auto taken = done->get_future();
+    asio::post(strand_, [done] { done->set_value(); });
+    return taken.wait_for(limit) == std::future_status::ready;
   }
 
   std::size_t connections() const override {
@@ -174,42 +211,47 @@ class ListenerImpl final : public Listener {
     ended_.notify_all();
   }
 
-  asio::awaitable<void> accept_all() {
-    while (acceptor_.is_open()) {
-      tcp::socket socket(asio::make_strand(*io_));
+  template <typename Acceptor>
+  asio::awaitable<void> accept_all(Acceptor& acceptor, asio::steady_timer& pause) {
+    while (acceptor.is_open()) {
+      Connection::Socket socket(asio::make_strand(*io_));
       const auto [error] =
-          co_await acceptor_.async_accept(socket, asio::as_tuple(asio::use_awaitable));
-      if (!acceptor_.is_open()) break;
+          co_await acceptor.async_accept(socket, asio::as_tuple(asio::use_awaitable));
+      if (!acceptor.is_open()) break;
       if (error == asio::error::no_descriptors || error.value() == ENFILE ||
           error == asio::error::no_memory || error == asio::error::no_buffer_space) {
-        turn_one_away();
-        accept_pause_.expires_after(kPauseWithoutDescriptors);
-        co_await accept_pause_.async_wait(asio::as_tuple(asio::use_awaitable));
+        turn_one_away(acceptor.native_handle());
+        pause.expires_after(kPauseWithoutDescriptors);
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
         continue;
       }
-      if (!error) welcome(std::move(socket));
+      if (!error) welcome(std::move(socket), std::is_same_v<Acceptor, local::acceptor>);
     }
   }
 
   // Without a free descriptor a client would wait in the backlog until it gives up; the spare one
   // lets us accept it and close it, which it sees at once.
-  void turn_one_away() {
+  void turn_one_away(int acceptor) {
     if (spare_ < 0) {
       spare_ = open_spare_descriptor();
       return;
     }
     ::close(spare_);
-    const int client = ::accept(acceptor_.native_handle(), nullptr, nullptr);
+    const int client = ::accept(acceptor, nullptr, nullptr);
     if (client >= 0) ::close(client);
     spare_ = open_spare_descriptor();
   }
 
-  void welcome(tcp::socket socket) {
+  void welcome(Connection::Socket socket, bool over_unix_socket) {
+    // Mode and directory keep others out already; a process of another user is one whose rights
+    // were lent or lost on the way.
+    if (over_unix_socket && !peer_is_our_user(socket.native_handle())) return;
     boost::system::error_code ignored;
     ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
-    socket.set_option(tcp::no_delay(true), ignored);
-    socket.set_option(tcp::socket::send_buffer_size(kSendBufferBytes), ignored);
-    const auto connection = std::make_shared<Connection>(std::move(socket), shared_);
+    if (!over_unix_socket) socket.set_option(tcp::no_delay(true), ignored);
+    socket.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
+    const auto connection =
+        std::make_shared<Connection>(std::move(socket), shared_, over_unix_socket);
     std::size_t open = 0;
     {
       const std::lock_guard lock(mutex_);
@@ -236,7 +278,10 @@ class ListenerImpl final : public Listener {
   void stop_accepting() {
     boost::system::error_code ignored;
     acceptor_.close(ignored);
+    unix_socket_.remove();  // the next server may bind it while our last answers leave
+    local_acceptor_.close(ignored);
     accept_pause_.cancel();
+    local_accept_pause_.cancel();
   }
 
   void cut_off_answers() {
@@ -262,12 +307,15 @@ class ListenerImpl final : public Listener {
   const std::shared_ptr<asio::io_context> io_;
   asio::strand<asio::io_context::executor_type> strand_;
   tcp::acceptor acceptor_;
+  UnixSocket unix_socket_;
+  local::acceptor local_acceptor_;
   asio::steady_timer timer_;  // the grace, then the cut-off
   asio::steady_timer accept_pause_;
+  asio::steady_timer local_accept_pause_;
   std::optional<Connection::Clock::time_point> grace_deadline_;
   ConnectionShared shared_;
   int port_ = 0;
-  bool loopback_ = false;
+  bool loopback_ = true;
   bool started_ = false;
   int spare_ = -1;
 

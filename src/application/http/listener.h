@@ -19,6 +19,8 @@ namespace pensieve::http {
 struct ListenerOptions {
   std::string host = "127.0.0.1";  // an address, or "localhost"
   int port = 0;                    // 0: the system picks one
+  bool tcp = true;                 // false: only `unix_socket`; host and port are not used
+  std::string unix_socket{};       // a path; empty: none
   int threads = 3;
   Limits limits;
   Accountant* accountant = nullptr;  // asked before a large body is taken in; may be null
@@ -27,13 +29,14 @@ struct ListenerOptions {
 class Listener {
  public:
   // Binds and listens. `handler` and the accountant outlive the listener. Errors: Unavailable when
-  // the port is taken, InvalidRequest for a host or port that cannot be used.
+  // the port is taken, InvalidRequest for a host or port that cannot be used; those of
+  // UnixSocket::listen(). REQUIRES: tcp or a unix socket.
   static Result<std::unique_ptr<Listener>> create(const ListenerOptions& options, Handler& handler);
 
   virtual ~Listener() = default;  // closes everything at once and joins the threads
 
-  virtual int port() const = 0;
-  virtual bool is_loopback() const = 0;
+  virtual int port() const = 0;          // 0: no TCP
+  virtual bool is_loopback() const = 0;  // no other machine can reach it
   virtual void start() = 0;
 
   // Stops accepting; each further request's answer closes its connection; idle connections close
@@ -41,6 +44,10 @@ class Listener {
   virtual void drain(std::chrono::milliseconds grace) = 0;
   // True once a drain is complete and all threads have ended.
   virtual bool wait_for(std::chrono::milliseconds limit) = 0;
+
+  // Whether an io thread takes up new work within `limit`: it is neither stuck nor dead. Any thread
+  // but those. REQUIRES: started.
+  virtual bool responds_within(std::chrono::milliseconds limit) = 0;
 
   virtual std::size_t connections() const = 0;
   virtual std::size_t answering() const = 0;  // connections with an answer under way

@@ -20,9 +20,13 @@ struct RequestHead {
   std::string method;     // as sent; methods are case-sensitive
   std::string path;       // begins with '/', never decoded; "*" for OPTIONS *; CONNECT: the target
   std::string query;      // behind the '?', without it
-  std::string host;       // the one Host field: name or address with an optional port
+  std::string host;       // the one Host field: name or address with an optional port; empty where
+                          // an HTTP/1.0 client left it out on a unix socket
   std::string authority;  // of an absolute-form target ("http://authority/…"), else empty
   int minor_version = 1;  // of HTTP/1
+  // It came from our own user's process on this machine, over a unix socket: no name led it here,
+  // and no web page can have sent it.
+  bool over_unix_socket = false;
   std::vector<Header> headers;
 
   std::optional<std::uint64_t> content_length;

@@ -203,10 +203,11 @@ Result<void> RequestParser::end_head() {
 }
 
 // RFC 9112, 3.2: exactly one Host, or 400. HTTP/1.0 may leave it out; the check that keeps other
-// sites' names away needs it, so here it may not.
+// sites' names away needs it, so here it may not, but for a unix socket, where nobody came by name.
 Result<void> RequestParser::read_host() {
   RequestHead& head = request_.head;
   const auto hosts = head.count("host");
+  if (hosts == 0 && over_unix_socket_ && head.minor_version == 0) return {};
   if (hosts == 0) return bad("the Host header is missing");
   if (hosts > 1) return bad("there is more than one Host header");
   head.host = head.header("host");

@@ -19,7 +19,11 @@ class RequestParser {
  public:
   enum class State { Head, Body, Complete };
 
-  explicit RequestParser(const Limits& limits) : limits_(limits), chunks_(limits) {}
+  // `over_unix_socket` is noted in each head; there HTTP/1.0 may come without a Host.
+  explicit RequestParser(const Limits& limits, bool over_unix_socket = false)
+      : limits_(limits), over_unix_socket_(over_unix_socket), chunks_(limits) {
+    request_.head.over_unix_socket = over_unix_socket;
+  }
 
   // Takes bytes up to the end of the current state and returns how many: it stops behind the head
   // and behind the body, so that the caller can decide in between. Errors, after which the
@@ -42,7 +46,7 @@ class RequestParser {
 
   // REQUIRES: state() == Complete. The parser is empty afterwards.
   Request take();
-  void reset() { *this = RequestParser(limits_); }
+  void reset() { *this = RequestParser(limits_, over_unix_socket_); }
 
  private:
   Result<std::size_t> feed_head(std::string_view bytes);
@@ -58,6 +62,7 @@ class RequestParser {
   void read_connection();
 
   Limits limits_;
+  bool over_unix_socket_;
   State state_ = State::Head;
   Request request_;
   ChunkedDecoder chunks_;

@@ -48,6 +48,8 @@ class ServerImpl final : public Server, private http::Handler {
     PENSIEVE_TRY(listener_,
                  http::Listener::create({.host = options.host,
                                          .port = options.port,
+                                         .tcp = options.tcp,
+                                         .unix_socket = options.unix_socket,
                                          .threads = options.io_threads,
                                          .limits = options.limits,
                                          .accountant = &context_.accountant},
@@ -66,6 +68,7 @@ class ServerImpl final : public Server, private http::Handler {
 
   int port() const override { return listener_->port(); }
   std::string url() const override {
+    if (!context_.options.tcp) return "unix:" + context_.options.unix_socket;
     const std::string& host = context_.options.host;
     const bool v6 = host.find(':') != std::string::npos;
     return "http://" + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port());
@@ -79,6 +82,9 @@ class ServerImpl final : public Server, private http::Handler {
   void wait() override {
     while (!listener_->wait_for(std::chrono::hours(1))) {
     }
+  }
+  bool responds_within(std::chrono::milliseconds limit) override {
+    return listener_->responds_within(limit);
   }
   std::size_t connections() const override { return listener_->connections(); }
   std::chrono::milliseconds idle() const override { return context_.use.idle(); }
@@ -101,8 +107,10 @@ class ServerImpl final : public Server, private http::Handler {
 
   std::optional<http::Response> refusal_of(const http::RequestHead& head) {
     const std::string_view origin = head.header("origin");
-    if (!context_.hosts.allows(head.host) ||
-        (!head.authority.empty() && !context_.hosts.allows(head.authority))) {
+    // A name that points here by somebody else's doing is a danger of TCP alone.
+    const bool named = !head.over_unix_socket;
+    if (named && (!context_.hosts.allows(head.host) ||
+                  (!head.authority.empty() && !context_.hosts.allows(head.authority)))) {
       return refuse_stranger(
           {.kind = ErrorKind::Permission,
            .message = "this server does not answer to the host \"" +

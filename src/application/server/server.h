@@ -25,6 +25,8 @@ namespace pensieve::server {
 struct ServerOptions {
   std::string host = "127.0.0.1";  // an address of this machine, or "localhost"
   int port = 7777;                 // 0: the system picks a free one
+  bool tcp = true;                 // false: `unix_socket` alone; host and port are not used
+  std::string unix_socket{};  // the path of a socket for this user beside the port; empty: none
   std::string token{};  // empty: nobody is asked for one, which only a loopback address allows
   std::vector<std::string> allowed_hosts{};    // beyond localhost: "name" or "name:port"
   std::vector<std::string> allowed_origins{};  // beyond the server's own: "https://name:port"
@@ -64,8 +66,8 @@ class Server {
 
   virtual ~Server() = default;  // closes every connection at once and joins the threads
 
-  virtual int port() const = 0;
-  virtual std::string url() const = 0;  // "http://127.0.0.1:7777"
+  virtual int port() const = 0;         // 0: no TCP
+  virtual std::string url() const = 0;  // "http://127.0.0.1:7777", or "unix:PATH" without TCP
 
   // Starts the io threads and returns. Call it once.
   virtual void start() = 0;
@@ -78,6 +80,9 @@ class Server {
   // Waits until a drain is complete, or for `limit`. True when it is complete.
   virtual bool wait_for(std::chrono::milliseconds limit) = 0;
   virtual void wait() = 0;
+
+  // Whether the io threads take up work within `limit`. Any thread but those; after start().
+  virtual bool responds_within(std::chrono::milliseconds limit) = 0;
 
   virtual std::size_t connections() const = 0;  // open now
 

@@ -73,11 +73,11 @@ Reply call_handler(Handler& handler, Request request) {
 
 }  // namespace
 
-Connection::Connection(Socket socket, ConnectionShared& shared)
+Connection::Connection(Socket socket, ConnectionShared& shared, bool over_unix_socket)
     : shared_(shared),
       socket_(std::move(socket)),
       timer_(socket_.get_executor()),
-      parser_(shared.limits) {}
+      parser_(shared.limits, over_unix_socket) {}
 
 void Connection::nudge() {
   asio::post(executor(), [self = shared_from_this()] { self->wake(); });

@@ -6,8 +6,8 @@
 #include <array>
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
@@ -39,10 +39,10 @@ struct ConnectionShared {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Clock = std::chrono::steady_clock;
-  using Socket = boost::asio::ip::tcp::socket;
+  using Socket = boost::asio::generic::stream_protocol::socket;  // TCP or unix
 
   // REQUIRES: the socket's executor is a strand of its own.
-  Connection(Socket socket, ConnectionShared& shared);
+  Connection(Socket socket, ConnectionShared& shared, bool over_unix_socket = false);
 
   // The connection's life; ends with the socket closed. Once, kept alive by the caller.
   boost::asio::awaitable<void> run();

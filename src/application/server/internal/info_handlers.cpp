@@ -1,5 +1,7 @@
 // The routes that say something about the server: models, health, and the small ones that clients
 // probe. Must not touch the engine before the token was seen.
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "foundation/json.h"
@@ -101,6 +103,7 @@ http::Reply get_health(Call& call) {
     const auto uptime = std::chrono::steady_clock::now() - context.started;
     body["model"] = context.info.model_id;
     body["version"] = context.info.version;
+    body["pid"] = getpid();
     body["backend"] = context.info.backend;
     body["kernels"] = context.info.kernels;
     body["context_length"] = context.info.context_length;
