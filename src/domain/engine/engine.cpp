@@ -112,6 +112,7 @@ class ThreadedEngine final : public Engine {
             .output_tokens = counters_.output_tokens,
             .drafted_tokens = counters_.drafted_tokens,
             .accepted_tokens = counters_.accepted_tokens,
+            .steps = counters_.steps,
             .memory = backend_->memory()};
   }
 

@@ -163,6 +163,7 @@ struct EngineStats {
   std::uint64_t output_tokens = 0;
   std::uint64_t drafted_tokens = 0;   // guessed and computed
   std::uint64_t accepted_tokens = 0;  // of those, what came; of the answers' tokens, the cheap ones
+  std::uint64_t steps = 0;            // forward passes that ended well
   compute::BackendMemory memory;
 };
 

@@ -404,6 +404,7 @@ bool Scheduler::run_step() {
     return true;
   }
   refusals_ = 0;
+  counters_.steps += 1;
   moved_us_ = now_us();
   learn_prefill_speed(moved_us_ - start_us);
   learn_step_cost(moved_us_ - start_us);

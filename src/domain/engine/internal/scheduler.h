@@ -34,6 +34,7 @@ struct Counters {
   std::atomic<std::uint64_t> output_tokens{0};
   std::atomic<std::uint64_t> drafted_tokens{0};
   std::atomic<std::uint64_t> accepted_tokens{0};
+  std::atomic<std::uint64_t> steps{0};
 };
 
 // Tokens that a constraint forces at once. They are computed like a chunk of prefill, in one step,
