@@ -19,9 +19,8 @@
 
 #include "application/cli/child_process.h"
 #include "application/cli/home.h"
-#include "application/cli/local_http.h"
+#include "application/cli/server_health.h"
 #include "application/cli/server_state.h"
-#include "application/server/token_proof.h"
 
 namespace pensieve::cli {
 namespace {
@@ -57,17 +56,6 @@ class Lock {
   explicit Lock(int file) : file_(file) {}
   int file_;
 };
-
-Result<Json> health(int port, const std::string& target, const std::string& token) {
-  PENSIEVE_TRY(const LocalResponse response,
-               get_local({.port = port, .target = target, .token = token}));
-  auto json = parse_json(response.body);
-  if (response.status != 200 || !json || !json->is_object()) {
-    return Error{.kind = ErrorKind::Unavailable,
-                 .message = "port " + std::to_string(port) + " belongs to another program"};
-  }
-  return json;
-}
 
 std::string text_field(const Json& object, const char* name) {
   const auto found = object.find(name);
@@ -176,14 +164,7 @@ Result<ServerFound> start(const ServerWanted& wanted, int port, const std::strin
 }  // namespace
 
 Result<ClientServer> ask_server(int port, const std::string& token) {
-  PENSIEVE_TRY(const std::string challenge, random_hex());
-  PENSIEVE_TRY(const Json stranger, health(port, "/health?challenge=" + challenge, {}));
-  if (text_field(stranger, "proof") != server::token_proof(token, port, challenge)) {
-    return Error{.kind = ErrorKind::Unavailable,
-                 .message = "what listens on port " + std::to_string(port) +
-                            " is not a Pensieve with this home directory's token"};
-  }
-  PENSIEVE_TRY(const Json known, health(port, "/health", token));
+  PENSIEVE_TRY(const Json known, ask_health({.port = port}, token));
   const std::uint64_t window = number_field(known, "context_length");
   if (window == 0 || window > 100'000'000 || text_field(known, "model").empty()) {
     return Error{.kind = ErrorKind::Unavailable,

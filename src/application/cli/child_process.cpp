@@ -1,6 +1,7 @@
 #include "application/cli/child_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/stat.h>
@@ -16,6 +17,8 @@
 #include <system_error>
 #include <utility>
 
+#include "foundation/directory.h"
+
 #include "application/cli/exit_status.h"
 
 #ifdef __APPLE__
@@ -26,6 +29,8 @@ extern char** environ;
 
 namespace pensieve::cli {
 namespace {
+
+constexpr std::size_t kMostCaptured = 64 * 1024;  // bytes
 
 Error failed(const std::string& what, int code) {
   return {.kind = ErrorKind::Internal,
@@ -221,6 +226,49 @@ std::optional<int> ended(int pid) {
   int status = 0;
   if (waitpid(pid, &status, WNOHANG) != pid) return std::nullopt;
   return status_of(status);
+}
+
+Result<Captured> capture(const Program& program, std::chrono::milliseconds limit) {
+  std::array<int, 2> ends{};
+  if (pipe(ends.data()) != 0) return failed(program.path + " cannot be started", errno);
+  const Handle reader(ends[0]);
+  Handle writer(ends[1]);
+  for (const int end : ends) fcntl(end, F_SETFD, FD_CLOEXEC);
+  Spawn spawn;
+  posix_spawn_file_actions_addopen(spawn.actions(), STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(spawn.actions(), writer.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(spawn.actions(), writer.get(), STDERR_FILENO);
+  PENSIEVE_TRY(const int pid, spawn.run(program));
+  writer = Handle();
+  Captured captured;
+  bool in_time = true;
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (true) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd one{.fd = reader.get(), .events = POLLIN, .revents = 0};
+    const int ready = left.count() > 0 ? poll(&one, 1, static_cast<int>(left.count())) : 0;
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) {
+      in_time = false;
+      break;
+    }
+    std::array<char, 4096> part{};
+    const auto n = read(reader.get(), part.data(), part.size());
+    if (n <= 0) break;
+    if (captured.output.size() < kMostCaptured)
+      captured.output.append(part.data(), static_cast<std::size_t>(n));
+  }
+  if (!in_time) kill(pid, SIGKILL);
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!in_time) {
+    return Error{.kind = ErrorKind::Unavailable,
+                 .message = program.path + " did not answer in time"};
+  }
+  captured.status = status_of(status);
+  return captured;
 }
 
 Result<int> run_in_foreground(const Program& program, const Heart& heart) {

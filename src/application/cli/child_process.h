@@ -1,6 +1,7 @@
-// Programs started by this one: the client, which gets the terminal and is waited for, and the
-// background server, which gets neither. No shell is involved. Knows processes and signals. Must
-// not know what the programs do. One thread, and before any other is started.
+// Programs started by this one: the client, which gets the terminal and is waited for, the
+// background server, which gets neither, and others whose output is read. A server itself starts
+// none. No shell is involved. Knows processes and signals. Must not know what the programs do. One
+// thread, and before any other is started.
 #pragma once
 
 #include <chrono>
@@ -48,5 +49,14 @@ std::optional<int> ended(int pid);
 // program's affair; SIGTERM and SIGHUP to us are passed on; when it is stopped, so are we, and both
 // go on together. The heart beats until it ends. Errors: Internal when it cannot be started.
 Result<int> run_in_foreground(const Program& program, const Heart& heart = {});
+
+struct Captured {
+  int status = 0;      // as run_in_foreground() gives it
+  std::string output;  // standard output and errors as they came, at most 64 KiB of them
+};
+
+// Runs a program without input to its end; what still runs after `limit` is killed. Errors:
+// Internal when it cannot be started, Unavailable when it was killed.
+Result<Captured> capture(const Program& program, std::chrono::milliseconds limit);
 
 }  // namespace pensieve::cli

@@ -168,5 +168,34 @@ TEST_F(ChildProcessTest, KnowsItsOwnProgram) {
   EXPECT_NE(own->find("cli_test"), std::string::npos) << *own;
 }
 
+TEST_F(ChildProcessTest, CapturesWhatAProgramSays) {
+  const auto both = capture(shell("echo out; echo err >&2; exit 3"), std::chrono::seconds(30));
+  ASSERT_TRUE(both.has_value()) << both.error().message;
+  EXPECT_EQ(both->status, 3);
+  EXPECT_EQ(both->output, "out\nerr\n");
+  const auto signal = capture(shell("kill -TERM $$"), std::chrono::seconds(30));
+  ASSERT_TRUE(signal.has_value());
+  EXPECT_EQ(signal->status, 128 + 15);
+  const auto silent = capture(shell("read line || exit 7"), std::chrono::seconds(30));
+  ASSERT_TRUE(silent.has_value());
+  EXPECT_EQ(silent->status, 7);  // there is no input
+  // More than a pipe holds, and more than is kept.
+  const auto much = capture(shell("head -c 300000 /dev/zero"), std::chrono::seconds(30));
+  ASSERT_TRUE(much.has_value());
+  EXPECT_EQ(much->status, 0);
+  EXPECT_GE(much->output.size(), 64u * 1024);
+  EXPECT_LT(much->output.size(), 80u * 1024);
+}
+
+TEST_F(ChildProcessTest, CapturesNobodyWhoTakesTooLong) {
+  const auto late = capture(shell("exec sleep 600"), std::chrono::milliseconds(50));
+  ASSERT_FALSE(late.has_value());
+  EXPECT_EQ(late.error().kind, ErrorKind::Unavailable);
+  const auto absent =
+      capture({.path = directory_ + "/absent", .arguments = {"absent"}}, std::chrono::seconds(30));
+  ASSERT_FALSE(absent.has_value());
+  EXPECT_EQ(absent.error().kind, ErrorKind::Internal);
+}
+
 }  // namespace
 }  // namespace pensieve::cli

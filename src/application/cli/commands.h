@@ -20,6 +20,10 @@ int bench(const Options& options);
 int list_memory(const Options& options);
 int print_memory_stats(const Options& options);
 int clear_memory(const Options& options);
+int print_server_status(const Options& options);
+int stop_server(const Options& options);
+int examine(const Options& options);
+int manage_service(const Options& options);
 int launch_client(const Options& options);
 int print_version();
 

@@ -9,6 +9,7 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;      // port taken, not enough memory, the engine failed
 inline constexpr int kExitBadInput = 2;    // the command line, a request file or a model file
 inline constexpr int kExitDigest = 3;      // a model's file is not what it was promised to be
+inline constexpr int kExitNotRunning = 3;  // `pensieve status` without a server, as systemctl(1)
 inline constexpr int kExitNoClient = 127;  // `pensieve claude` without Claude Code, as in a shell
 inline constexpr int kExitFileGone = 70;   // the model file was cut short while in use
 inline constexpr int kExitSignal = 128;    // plus the signal's number: 130 SIGINT, 143 SIGTERM

@@ -55,15 +55,13 @@ void tell(const ServerFound& found, const Options& options) {
   if (found.started) {
     std::fprintf(stderr,
                  "Pensieve runs in the background at %s (process %d, log %s).\n"
-                 "It ends 30 minutes after its last use, or with: kill %d\n",
+                 "It ends 30 minutes after its last use, or with `pensieve stop`.\n",
                  found.server.url.c_str(),
                  found.pid,
-                 found.log.c_str(),
-                 found.pid);
+                 found.log.c_str());
   } else if (!options.server_arguments.empty()) {
-    const std::string end = found.pid != 0 ? ": end it with `kill " + std::to_string(found.pid) +
-                                                 "` to start one with other options"
-                                           : "";
+    const std::string end = ": end it with `pensieve stop --port " + std::to_string(found.port) +
+                            "` to start one with other options";
     std::fprintf(stderr,
                  "Pensieve already runs at %s with the model %s and keeps its options%s.\n",
                  found.server.url.c_str(),

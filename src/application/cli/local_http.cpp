@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,9 +33,12 @@ class Socket {
   int descriptor_;
 };
 
+std::string name_of(const LocalRequest& request) {
+  return request.unix_socket.empty() ? "port " + std::to_string(request.port) : request.unix_socket;
+}
+
 Error unavailable(const LocalRequest& request, const std::string& what) {
-  return {.kind = ErrorKind::Unavailable,
-          .message = "port " + std::to_string(request.port) + " " + what};
+  return {.kind = ErrorKind::Unavailable, .message = name_of(request) + " " + what};
 }
 
 // Whether the socket is ready for `events` before `deadline`.
@@ -49,23 +53,36 @@ bool ready(int socket, short events, Clock::time_point deadline) {
   }
 }
 
-bool connected(int socket, int port, Clock::time_point deadline) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
-    return true;
+bool connected(int socket, const sockaddr* address, socklen_t size, Clock::time_point deadline) {
+  if (connect(socket, address, size) == 0) return true;
   if (errno != EINPROGRESS && errno != EINTR) return false;
   if (!ready(socket, POLLOUT, deadline)) {
     errno = ETIMEDOUT;
     return false;
   }
   int error = 0;
-  socklen_t size = sizeof error;
-  getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size);
+  socklen_t error_size = sizeof error;
+  getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &error_size);
   errno = error;
   return error == 0;
+}
+
+bool connected(int socket, const LocalRequest& request, Clock::time_point deadline) {
+  if (!request.unix_socket.empty()) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (request.unix_socket.size() >= sizeof address.sun_path) {
+      errno = ENAMETOOLONG;
+      return false;
+    }
+    request.unix_socket.copy(address.sun_path, sizeof address.sun_path - 1);
+    return connected(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline);
+  }
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(request.port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return connected(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline);
 }
 
 bool send_all(int socket, std::string_view text, Clock::time_point deadline) {
@@ -100,19 +117,20 @@ bool receive_all(int socket, std::string& text, Clock::time_point deadline) {
 
 Result<LocalResponse> get_local(const LocalRequest& request) {
   const auto deadline = Clock::now() + std::chrono::milliseconds(request.timeout_ms);
-  const Socket socket(::socket(AF_INET, SOCK_STREAM, 0));
+  const bool local = !request.unix_socket.empty();
+  const Socket socket(::socket(local ? AF_UNIX : AF_INET, SOCK_STREAM, 0));
   if (socket.get() < 0) return unavailable(request, "cannot be asked: no socket");
   fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
   fcntl(socket.get(), F_SETFL, O_NONBLOCK);
-  if (!connected(socket.get(), request.port, deadline)) {
-    if (errno == ECONNREFUSED) {
+  if (!connected(socket.get(), request, deadline)) {
+    if (errno == ECONNREFUSED || (local && errno == ENOENT)) {
       return Error{.kind = ErrorKind::NotFound,
-                   .message = "nothing listens on port " + std::to_string(request.port)};
+                   .message = "nothing listens on " + name_of(request)};
     }
     return unavailable(request, "cannot be reached");
   }
-  std::string text = "GET " + request.target +
-                     " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(request.port) +
+  std::string text = "GET " + request.target + " HTTP/1.1\r\nHost: " +
+                     (local ? "localhost" : "127.0.0.1:" + std::to_string(request.port)) +
                      "\r\nConnection: close\r\n";
   if (!request.token.empty()) text += "Authorization: Bearer " + request.token + "\r\n";
   text += "\r\n";

@@ -1,5 +1,5 @@
-// One GET to a port of this machine, blocking, with a time limit: enough to ask a server how it is.
-// Knows sockets and the first line of an answer. Must not know what is asked for.
+// One GET to a port or unix socket of this machine, blocking, with a time limit: enough to ask a
+// server how it is. Knows sockets and the first line of an answer. Must not know what is asked for.
 #pragma once
 
 #include <string>
@@ -14,9 +14,10 @@ struct LocalResponse {
 };
 
 struct LocalRequest {
-  int port = 0;         // on 127.0.0.1
-  std::string target;   // "/health?x=y"
-  std::string token{};  // sent as a bearer token; empty: none
+  int port = 0;               // on 127.0.0.1
+  std::string target;         // "/health?x=y"
+  std::string token{};        // sent as a bearer token; empty: none
+  std::string unix_socket{};  // its path, instead of the port; empty: the port
   int timeout_ms = 2000;
 };
 

@@ -50,6 +50,14 @@ int run(const pensieve::cli::Options& options) {
       return pensieve::cli::clear_memory(options);
     case Command::Bench:
       return pensieve::cli::bench(options);
+    case Command::Status:
+      return pensieve::cli::print_server_status(options);
+    case Command::Stop:
+      return pensieve::cli::stop_server(options);
+    case Command::Doctor:
+      return pensieve::cli::examine(options);
+    case Command::Service:
+      return pensieve::cli::manage_service(options);
     case Command::Claude:
       return pensieve::cli::launch_client(options);
     case Command::Version:

@@ -27,6 +27,9 @@ Examples:
   pensieve model inspect ~/models/phi-3-mini-q4.gguf
   pensieve bench                           how fast a model runs on this machine
   pensieve memory list                     the computed prompts that are kept on the disk
+  pensieve status                          the servers that run; `pensieve stop` ends one
+  pensieve service install                 run in the background, from login on
+  pensieve doctor                          check this machine, and say what to do
 
 Environment:
   PENSIEVE_HOME   the home directory instead of ~/.pensieve-local-llm-server
@@ -40,7 +43,8 @@ Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
   1    could not start or go on: the port is taken, not enough memory, the engine failed
   2    the command line, a request file or a model file cannot be used
-  3    a model's file is not what it was promised to be: its digest differs
+  3    a model's file is not what it was promised to be: its digest differs; `pensieve status`: no
+       server runs
   70   the model file was cut short while it was in use
   127  `pensieve claude` found no Claude Code; else it passes the client's own status on
   130  ended at once by SIGINT (143: SIGTERM): a question, or a server that was told twice
@@ -51,6 +55,7 @@ struct Words {
   std::string mode = "auto", kv = "auto", activations = "auto", weights = "auto",
               speculation = "auto", log_level, log_format = "text";
   std::string kv_disk, kv_disk_daily;
+  bool no_tcp = false, no_follow = false;
   std::vector<std::string> prompt;
   bool version = false;
 };
@@ -180,6 +185,13 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
       ->type_name("PORT")
       ->check(range(0, 65535))
       ->group("Server");
+  app->add_option("--unix-socket",
+                  options.unix_socket,
+                  "Listen on a unix socket as well: a path in a directory of mode 0700, such as\n"
+                  "~/.pensieve-local-llm-server/socket")
+      ->type_name("PATH")
+      ->group("Server");
+  app->add_flag("--no-tcp", words.no_tcp, "Listen on the unix socket alone")->group("Server");
   app->add_flag("--allow-remote",
                 options.allow_remote,
                 "Let --host be an address other machines can reach")
@@ -443,6 +455,61 @@ void add_memory_command(CLI::App& app, Options& options) {
   command("clear", "Remove all of it; a server that runs goes on with what is in its memory");
 }
 
+constexpr const char* kServiceFooter = R"(
+A user unit of systemd on Linux, a launch agent on macOS. Whatever `pensieve` takes for serving may
+stand behind `install` and is kept: the model, the port, the window. Installing again replaces it.
+Environment at install time that is kept: PENSIEVE_HOME, PENSIEVE_HUB_URL, HF_ENDPOINT. Secrets, such
+as PENSIEVE_UPSTREAM_KEY=…, go into service.env in the home directory (mode 0600).
+
+Examples:
+  pensieve service install --model ~/models/phi-3-mini-q4.gguf --port 8080
+  pensieve service logs
+  pensieve service uninstall
+)";
+
+void add_server_commands(CLI::App& app, Options& options, Words& words) {
+  const auto add_port = [&](CLI::App* command, const char* what) {
+    command->add_option("--port", options.port, what)->type_name("PORT")->check(range(1, 65535));
+  };
+  CLI::App* status = app.add_subcommand("status", "Show the servers of this home directory");
+  add_port(status, "Only the one on this port");
+  status->add_flag("--json", options.json, "JSON instead of text");
+  status->footer("\nExit status: 0 when one runs, 3 when none does.");
+
+  CLI::App* stop = app.add_subcommand("stop", "End a server in order, and wait until it has ended");
+  add_port(stop, "The one on this port");
+  stop->add_flag("--all", options.all, "Every server of this home directory");
+  stop->footer(
+      "\nRunning answers go on for up to 30 s. Exit status: 0 ended in order, or none ran; 1 it "
+      "did\n"
+      "not end, or not in order; 2 several run and nobody said which.");
+
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Check this machine and this installation, and say what to do");
+  add_port(doctor, "The port the server is to have (default 7777)");
+  doctor->add_option("--model", options.model, "The model to look at, as for serving")
+      ->type_name("MODEL");
+  doctor->add_flag("--deep", options.deep, "Compute the digests of the model's files");
+  doctor->add_flag("--network", options.ask_network, "Ask the model hub whether it answers");
+  doctor->add_flag("--json", options.json, "JSON instead of text");
+  doctor->footer(
+      "\nExit status: 0 when nothing fails (warnings may stand), 1 when something does.");
+
+  CLI::App* service =
+      app.add_subcommand("service", "Run the server in the background, from login on");
+  service->require_subcommand(1);
+  service->footer(kServiceFooter);
+  service->add_subcommand("install", "Install it with the options given, and start it")
+      ->footer(kServiceFooter);
+  service->add_subcommand("uninstall", "Stop it and remove it");
+  service->add_subcommand("start", "Start it");
+  service->add_subcommand("stop", "Stop it; it starts again at the next login");
+  service->add_subcommand("restart", "Stop and start it");
+  service->add_subcommand("status", "Show whether it runs");
+  service->add_subcommand("logs", "Show what it says, and go on showing it")
+      ->add_flag("--no-follow", words.no_follow, "Only what it has said so far");
+}
+
 // How many of `arguments` from `begin` on are options of `app`, with their values.
 std::size_t count_own(const CLI::App& app,
                       const std::vector<std::string>& arguments,
@@ -484,6 +551,20 @@ bool split_client_arguments(CLI::App& app, std::vector<std::string>& arguments, 
   return true;
 }
 
+// Takes what stands behind `pensieve service install` out of `arguments`: the server's own options,
+// which are checked as such. Nothing for any other command line, and for one that asks for help.
+std::optional<std::vector<std::string>> split_service_arguments(
+    std::vector<std::string>& arguments) {
+  if (arguments.size() < 3 || arguments[0] != "service" || arguments[1] != "install")
+    return std::nullopt;
+  std::vector<std::string> rest(arguments.begin() + 2, arguments.end());
+  for (const std::string& word : rest) {
+    if (word == "--help" || word == "-h") return std::nullopt;
+  }
+  arguments.resize(2);
+  return rest;
+}
+
 // Words that passed their checks -> types.
 void settle(const Words& words, Options& options) {
   static const std::map<std::string, ModelMode> kModes = {
@@ -501,6 +582,8 @@ void settle(const Words& words, Options& options) {
                                                           {"warning", LogLevel::Warning},
                                                           {"error", LogLevel::Error}};
   options.mode = kModes.at(words.mode);
+  options.tcp = !words.no_tcp;
+  options.follow = !words.no_follow;
   options.kv = compute::parse_kv_types(words.kv);  // nothing for "auto"
   options.activations = kActivations.at(words.activations);
   options.plain_weights = kWeights.at(words.weights);
@@ -595,6 +678,18 @@ const std::vector<std::string>& trace_steps() {
 }
 
 ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
+  if (const auto kept = split_service_arguments(arguments)) {
+    ParsedCommandLine parsed = parse_command_line(*kept);
+    if (!parsed.options) return parsed;
+    if (parsed.options->command != Command::Serve) {
+      return complaint("only the options of a server may stand behind `service install`",
+                       "pensieve service install");
+    }
+    parsed.options->command = Command::Service;
+    parsed.options->service_action = "install";
+    parsed.options->server_arguments = *kept;
+    return parsed;
+  }
   Options options;
   Words words;
   CLI::App app(
@@ -613,6 +708,7 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   add_trace(app, options, words);
   add_model_command(app, options);
   add_memory_command(app, options);
+  add_server_commands(app, options, words);
   app.add_subcommand("version", "Print the version and what this machine can run");
   app.require_subcommand(0, 1);
 
@@ -639,6 +735,17 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   if (app.got_subcommand("memory")) {
     options.command = memory_command(*app.get_subcommand("memory"));
   }
+  for (const auto& [name, command] : {std::pair{"status", Command::Status},
+                                      std::pair{"stop", Command::Stop},
+                                      std::pair{"doctor", Command::Doctor}}) {
+    if (!app.got_subcommand(name)) continue;
+    options.command = command;
+    options.port_given = app.get_subcommand(name)->count("--port") > 0;
+  }
+  if (app.got_subcommand("service")) {
+    options.command = Command::Service;
+    options.service_action = app.get_subcommand("service")->get_subcommands().front()->get_name();
+  }
   if (words.version || app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
   for (const auto& [name, text] : {std::pair{"--kv-disk", &words.kv_disk},
@@ -656,6 +763,9 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
       !http::is_loopback_host(options.host)) {
     return complaint("--host " + options.host +
                      " can be reached from other machines, which needs --allow-remote");
+  }
+  if (!options.tcp && options.unix_socket.empty()) {
+    return complaint("--no-tcp needs --unix-socket PATH: nobody could reach the server");
   }
   if (options.upstream.empty() && !options.upstream_model.empty()) {
     return complaint("--upstream-model needs --upstream URL");

@@ -32,6 +32,10 @@ enum class Command {
   MemoryStats,
   MemoryClear,
   Bench,
+  Status,
+  Stop,
+  Doctor,
+  Service,
   Claude,
   Version,
 };
@@ -69,15 +73,21 @@ struct Options {
   std::string host = "127.0.0.1";
   int port = 7777;
   bool allow_remote = false;
+  std::string unix_socket;                   // a path beside the port; empty: none
+  bool tcp = true;                           // false: the unix socket alone
   std::vector<std::string> allowed_hosts;    // names beyond localhost that a Host header may hold
   std::vector<std::string> allowed_origins;  // pages that may call from a browser
 
   double exit_when_idle_minutes = 0;  // 0: never
   std::string state_file;             // where address and process id are told; empty: nowhere
 
-  // claude
+  // claude, status, stop, doctor
   bool port_given = false;
-  std::vector<std::string> server_arguments;  // Pensieve's options as given, without the port
+
+  // claude, service install
+  std::vector<std::string> server_arguments;  // Pensieve's options as given; claude: no --port
+
+  // claude
   std::vector<std::string> client_arguments;  // everything for the client, as given
 
   BenchPlan bench;
@@ -95,7 +105,19 @@ struct Options {
 
   // model inspect
   std::string inspect_path;
-  bool json = false;  // every `model` and `memory` command, bench
+  bool json = false;  // every `model` and `memory` command, bench, status, doctor
+
+  // stop
+  bool all = false;  // every server of this home directory
+
+  // doctor
+  bool deep = false;         // the digest of the model's files is computed
+  bool ask_network = false;  // whether the model hub answers
+
+  // service
+  std::string
+      service_action;  // "install", "uninstall", "start", "stop", "restart", "status", "logs"
+  bool follow = true;  // logs
 
   // model pull, verify, remove, import, path
   std::string reference;     // as store::parse_reference(); a path for import; empty: all, verify

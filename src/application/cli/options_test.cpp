@@ -355,6 +355,65 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);
 }
 
+TEST(CommandLine, TakesAUnixSocketBesideThePortOrAlone) {
+  EXPECT_TRUE(taken({}).tcp);
+  const Options beside = taken({"--unix-socket", "/run/user/1000/pensieve"});
+  EXPECT_TRUE(beside.tcp);
+  EXPECT_EQ(beside.unix_socket, "/run/user/1000/pensieve");
+  EXPECT_FALSE(taken({"--unix-socket", "/s", "--no-tcp"}).tcp);
+  EXPECT_EQ(parse_command_line({"--no-tcp"}).status, 2);
+}
+
+TEST(CommandLine, TakesTheCommandsAboutServersThatRun) {
+  EXPECT_EQ(taken({"status"}).command, Command::Status);
+  EXPECT_FALSE(taken({"status"}).port_given);
+  EXPECT_TRUE(taken({"status", "--port", "8080", "--json"}).json);
+  EXPECT_EQ(taken({"stop", "--port", "8080"}).port, 8080);
+  EXPECT_TRUE(taken({"stop", "--port", "8080"}).port_given);
+  EXPECT_TRUE(taken({"stop", "--all"}).all);
+  const Options doctor = taken({"doctor", "--deep", "--network", "--model", "m"});
+  EXPECT_EQ(doctor.command, Command::Doctor);
+  EXPECT_TRUE(doctor.deep && doctor.ask_network);
+  EXPECT_EQ(doctor.model, "m");
+  EXPECT_FALSE(taken({"doctor"}).ask_network);
+  for (const std::vector<std::string> wrong :
+       {std::vector<std::string>{"status", "--port", "0"}, {"stop", "now"}, {"doctor", "--fix"}}) {
+    EXPECT_EQ(parse_command_line(wrong).status, 2) << wrong.back();
+  }
+}
+
+// What stands behind `install` is the server's own command line, checked as such and kept.
+TEST(CommandLine, AServiceKeepsTheOptionsOfAServer) {
+  const Options install =
+      taken({"service", "install", "skip", "--model", "tiny", "--port", "8080", "--context=2048"});
+  EXPECT_EQ(install.command, Command::Service);
+  EXPECT_EQ(install.service_action, "install");
+  EXPECT_EQ(install.mode, ModelMode::Skip);
+  EXPECT_EQ(install.model, "tiny");
+  EXPECT_EQ(
+      install.server_arguments,
+      (std::vector<std::string>{"skip", "--model", "tiny", "--port", "8080", "--context=2048"}));
+  EXPECT_TRUE(taken({"service", "install"}).server_arguments.empty());
+  for (const char* action : {"uninstall", "start", "stop", "restart", "status", "logs"}) {
+    EXPECT_EQ(taken({"service", action}).service_action, action);
+    EXPECT_TRUE(taken({"service", action}).follow);
+  }
+  EXPECT_FALSE(taken({"service", "logs", "--no-follow"}).follow);
+  for (const std::vector<std::string> wrong : {std::vector<std::string>{"service"},
+                                               {"service", "reinstall"},
+                                               {"service", "start", "--port", "1"},
+                                               {"service", "install", "--prot", "1"},
+                                               {"service", "install", "claude"},
+                                               {"service", "install", "service", "install"},
+                                               {"service", "install", "--host", "0.0.0.0"}}) {
+    const auto refused = parse_command_line(wrong);
+    EXPECT_FALSE(refused.options.has_value()) << wrong.back();
+    EXPECT_EQ(refused.status, 2) << wrong.back();
+    EXPECT_EQ(refused.text.find('\n'), std::string::npos) << refused.text;
+  }
+  EXPECT_EQ(parse_command_line({"service", "install", "--help"}).status, 0);
+}
+
 TEST(CommandLine, AnAddressOthersCanReachNeedsItsFlag) {
   for (const char* host : {"0.0.0.0", "192.168.1.5", "::", "example.com", "128.0.0.1"}) {
     const auto parsed = parse_command_line({"--host", host});

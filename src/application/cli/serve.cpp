@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <optional>
 #include <ratio>
 #include <string>
 #include <utility>
@@ -15,7 +17,10 @@
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
+#include "application/cli/init_notify.h"
 #include "application/cli/models.h"
+#include "application/cli/serve_watch.h"
+#include "application/cli/server_records.h"
 #include "application/cli/server_state.h"
 #include "application/cli/signals.h"
 #include "application/cli/stack.h"
@@ -27,6 +32,7 @@ namespace {
 // Claude Code keeps a main conversation, its sub-agents and titles at the same time.
 constexpr int kConversations = 4;
 constexpr int kIdleCheckMs = 500;
+constexpr std::chrono::seconds kIoPatience{5};
 // How long a stream waits for the upstream's word before it says 200; see docs/decisions/0011.
 constexpr std::chrono::seconds kRefusalWait{5};
 
@@ -113,7 +119,10 @@ std::string remembered_text(const Stack& stack) {
          " tokens, " + human_bytes(n_bytes) + " on disk";
 }
 
-std::vector<Row> start_rows(const Stack& stack, const server::Server& server, const Token& token) {
+std::vector<Row> start_rows(const Options& options,
+                            const Stack& stack,
+                            const server::Server& server,
+                            const Token& token) {
   const SystemMemory now = read_system_memory();
   std::vector<Row> rows = stack.upstream == nullptr ? model_rows(stack) : upstream_rows(stack);
   rows.push_back({"memory",
@@ -122,6 +131,7 @@ std::vector<Row> start_rows(const Stack& stack, const server::Server& server, co
                                  : "the system does not say how much")});
   if (stack.upstream == nullptr) rows.push_back({"remembers", remembered_text(stack)});
   rows.push_back({"address", server.url()});
+  if (options.tcp && !options.unix_socket.empty()) rows.push_back({"socket", options.unix_socket});
   rows.push_back({"token", token.file.empty() ? "from PENSIEVE_TOKEN" : token.file});
   return rows;
 }
@@ -136,7 +146,7 @@ void announce(const Options& options,
               const Stack& stack,
               const server::Server& server,
               const Token& token) {
-  const auto rows = start_rows(stack, server, token);
+  const auto rows = start_rows(options, stack, server, token);
   if (options.log_format == LogFormat::JsonLines) {
     if (stack.by_default) log_info(embedded_model_notice());
     for (const Row& row : rows) log_info(std::string(row.name) + ": " + row.text);
@@ -145,8 +155,13 @@ void announce(const Options& options,
   if (stack.by_default) std::printf("%s\n\n", embedded_model_notice().c_str());
   std::printf("Pensieve %s is ready.\n", PENSIEVE_VERSION);
   for (const Row& row : rows) std::printf("  %-9s %s\n", row.name, row.text.c_str());
-  std::printf("Connect Claude Code with `pensieve claude`, or by hand:\n  %s\nCtrl-C ends it.\n",
-              connect_line(stack, server, token).c_str());
+  if (options.tcp) {
+    std::printf("Connect Claude Code with `pensieve claude`, or by hand:\n  %s\nCtrl-C ends it.\n",
+                connect_line(stack, server, token).c_str());
+  } else {
+    std::printf("Try it:\n  curl --unix-socket %s http://localhost/health\nCtrl-C ends it.\n",
+                options.unix_socket.c_str());
+  }
   std::fflush(stdout);
 }
 
@@ -169,12 +184,46 @@ class StateFile {
   std::string path_;
 };
 
-// The signal that asks for the end, or 0 when nobody has used the server for long enough.
-int wait_for_end(const Options& options, server::Server& server) {
-  if (options.exit_when_idle_minutes == 0) return wait_for_signal(-1);
+// How the server is, for whoever watches it.
+ServerPulse pulse_of(const Stack& stack, server::Server& server) {
+  ServerPulse pulse{.io_responds = server.responds_within(kIoPatience)};
+  if (stack.engine != nullptr) {
+    const engine::EngineStats stats = stack.engine->stats();
+    pulse.running = stats.running + stats.waiting;
+    pulse.counts = stats.steps + stats.requests;
+  }
+  return pulse;
+}
+
+// How long to wait for a signal before something else is due; -1: nothing ever is.
+int look_every_ms(const Options& options, const InitNotify& notify) {
+  int every_ms = options.exit_when_idle_minutes == 0 ? -1 : kIdleCheckMs;
+  if (const auto watchdog = notify.watchdog()) {
+    // Half the time is what sd_watchdog_enabled(3) recommends; a quarter lets one look fail.
+    const auto quarter_ms = static_cast<int>(std::max<std::int64_t>(1, watchdog->count() / 4));
+    every_ms = every_ms < 0 ? quarter_ms : std::min(every_ms, quarter_ms);
+  }
+  return every_ms;
+}
+
+// The signal that asks for the end, or 0 when nobody has used the server for long enough. Meanwhile
+// the init system's watchdog hears from a server that is well, and nothing from one that is not.
+int wait_for_end(const Options& options,
+                 const Stack& stack,
+                 const InitNotify& notify,
+                 server::Server& server) {
   const auto limit = std::chrono::duration<double, std::ratio<60>>(options.exit_when_idle_minutes);
-  while (server.idle() < limit) {
-    if (const int signal = wait_for_signal(kIdleCheckMs); signal != 0) return signal;
+  const int every_ms = look_every_ms(options, notify);
+  ProgressWatch watch;
+  bool well = true;
+  while (options.exit_when_idle_minutes == 0 || server.idle() < limit) {
+    if (notify.watchdog()) {
+      const bool still = watch.is_well(pulse_of(stack, server), std::chrono::steady_clock::now());
+      if (still) notify.alive();
+      if (well && !still) log_error("the server makes no progress: its watchdog is told nothing");
+      well = still;
+    }
+    if (const int signal = wait_for_signal(every_ms); signal != 0) return signal;
   }
   return 0;
 }
@@ -201,11 +250,19 @@ server::ServerInfo info_of(const Options& options, const Stack& stack) {
 Result<int> serve_until_a_signal(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
+  const InitNotify notify = InitNotify::from_environment();
+  notify.status("Looking for the model");
   PENSIEVE_TRY(ensure_model(options));
+  notify.status("Loading the model");
+  std::optional<KeptRecord> record;  // goes last: while it is there, the process is not done
   PENSIEVE_TRY(const auto stack, build_stack(options, kConversations));
   server::ServerOptions listen;
   listen.host = options.host;
   listen.port = options.port;
+  listen.tcp = options.tcp;
+  if (!options.unix_socket.empty())
+    listen.unix_socket = std::filesystem::absolute(options.unix_socket).lexically_normal().string();
+  const std::string unix_socket = listen.unix_socket;
   listen.token = token.value;
   listen.allowed_hosts = options.allowed_hosts;
   listen.allowed_origins = options.allowed_origins;
@@ -223,9 +280,22 @@ Result<int> serve_until_a_signal(const Options& options) {
   orderly_signals();
   server->start();
   announce(options, *stack, *server, token);
+  auto kept = KeptRecord::write(
+      home,
+      {.pid = getpid(), .host = options.host, .port = server->port(), .unix_socket = unix_socket});
+  if (kept) {
+    record.emplace(*std::move(kept));
+  } else {  // a full disk, say: no reason not to serve
+    log_warning("`pensieve status` and `pensieve stop` will not find this server: " +
+                kept.error().message);
+  }
   PENSIEVE_TRY(const StateFile state, StateFile::write(options.state_file, server->port()));
 
-  if (const int signal = wait_for_end(options, *server); signal != 0) {
+  notify.ready();
+  notify.status("Serving at " + server->url());
+  const int signal = wait_for_end(options, *stack, notify, *server);
+  notify.stopping();
+  if (signal != 0) {
     log_info("signal " + std::to_string(signal) +
              ": running answers go on for up to 30 s, new requests are refused");
   } else {

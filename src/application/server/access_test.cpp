@@ -1,6 +1,9 @@
 // Who may ask: the order of the checks, hosts, origins, the token, and what a web page can send. No
 // refused request may reach a handler.
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
 
 #include "foundation/json.h"
 
@@ -94,6 +97,41 @@ TEST_F(Access, AnswersToItsOwnNamesOnly) {
     EXPECT_EQ(error_type(response), "permission_error") << bad;
     EXPECT_EQ(response.header("access-control-allow-origin"), "") << bad;
   }
+}
+
+// RELIABILITY, case 63: on every address that it may be bound to, and before anything runs.
+TEST_F(Access, AnswersToItsOwnNamesOnlyOnEveryAddress) {
+  for (const char* address : {"0.0.0.0", "127.0.0.1", "localhost"}) {
+    start({.host = address});
+    const std::string port = ":" + std::to_string(server_->port());
+    for (const std::string& bad :
+         {"evil.example" + port, "printer.local" + port, "10.0.0.1" + port}) {
+      Ask one = message();
+      one.host = bad;
+      EXPECT_EQ(ask(one).status, 403) << address << " " << bad;
+    }
+    EXPECT_EQ(ask({.host = "localhost" + port}).status, 200) << address;
+  }
+  EXPECT_EQ(service_.answers, 0);
+}
+
+// Nobody comes to a unix socket by a name, so any will do. Everything else is asked as on the port.
+TEST_F(Access, AsksTheSameOverAUnixSocketButForTheName) {
+  std::string directory = testing::TempDir() + "pensieve-access-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const std::string path = directory + "/socket";
+  start({.unix_socket = path});
+  for (const char* name : {"localhost", "anything.example", "localhost:1"})
+    EXPECT_EQ(ask_over(path, {.path = "/v1/models", .host = name}).status, 200) << name;
+  EXPECT_EQ(ask_over(path, {.path = "/v1/models", .token = ""}).status, 401);
+  EXPECT_EQ(ask_over(path, {.fields = "Origin: http://evil.example\r\n"}).status, 403);
+  Ask form = message();
+  form.type = "Content-Type: text/plain\r\n";
+  EXPECT_EQ(ask_over(path, form).status, 415);
+  // A request on the port after all of these is under the port's rules.
+  EXPECT_EQ(ask({.host = "anything.example"}).status, 403);
+  server_.reset();
+  std::filesystem::remove_all(directory);
 }
 
 TEST_F(Access, JudgesAnAbsoluteTargetByItsOwnHost) {

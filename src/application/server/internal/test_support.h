@@ -227,6 +227,14 @@ class ServerTest : public testing::Test {
     }
     return text + "\r\n" + ask.body;
   }
+  // The answer to one request over a unix socket.
+  http::RawResponse ask_over(const std::string& path, const Ask& ask) const {
+    http::RawClient one(path);
+    EXPECT_TRUE(one.send(bytes_of(ask)));
+    auto response = one.read_response(ask.method == "HEAD");
+    EXPECT_TRUE(response.has_value());
+    return response.value_or(http::RawResponse{});
+  }
   http::RawClient client(int receive_buffer = 0) const {
     return http::RawClient(server_->port(), receive_buffer);
   }
