@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("PENSIEVE_BINARY", str(ROOT / "build" / "dev" / "pensieve"))
+SANITIZED = b"__asan_init" in Path(BINARY).read_bytes()   # slower, and looks for leaks at its end
 TINY = ROOT / "tools" / "tiny-model" / "artefacts"
 TOKEN = "sk-test-0123456789abcdef"
 START_LIMIT_S = 60   # a sanitizer build on a busy machine; normal is under one second

@@ -128,7 +128,7 @@ def test_the_client_gets_what_it_needs_and_nothing_else(desk):
 def test_the_server_is_started_once_and_found_again(desk):
     first = desk.launch()
     state = desk.state
-    assert first.returncode == 0 and str(state["pid"]) in first.stderr and "kill" in first.stderr, first.stderr
+    assert first.returncode == 0 and str(state["pid"]) in first.stderr and "pensieve stop" in first.stderr, first.stderr
     assert state["url"] == "http://127.0.0.1:%d" % state["port"]
     for name in ("server.json", "server.log", "token"):
         assert stat.S_IMODE((desk.pensieve_home / name).stat().st_mode) == 0o600, name
