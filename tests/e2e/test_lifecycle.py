@@ -246,6 +246,8 @@ def test_it_serves_on_when_nobody_listens_to_what_it_says(tmp_path):
             port = json.loads((home / "server.json").read_text())["port"]
             for _ in range(3):
                 assert request(port, "POST", "/v1/messages", user("hello", max_tokens=4), TOKEN).status == 200
+            if how == "closed" and os.path.exists("/proc/self/fd"):   # no file of ours has their numbers
+                assert {os.readlink("/proc/%d/fd/%d" % (process.pid, fd)) for fd in (1, 2)} == {"/dev/null"}
             process.terminate()
             assert process.wait(30) == 0
         finally:

@@ -95,6 +95,15 @@ def test_status_shows_what_runs_and_says_by_its_exit_status_whether_any_does(sta
     assert status(home) == (3, [])
 
 
+def test_a_home_directory_is_made_for_the_record_too(start, tmp_path):
+    place = {"PENSIEVE_HOME": str(tmp_path / "made" / "here")}   # the token comes from the environment
+    server = start(env=place)
+    done = subprocess.run([BINARY, "status"], env={**environment(tmp_path), **place}, capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0 and server.url in done.stdout, done
+    server.stop()
+
+
 def test_stop_ends_a_server_in_order_and_says_how_it_ended(start, tmp_path):
     home = tmp_path / "home"
     home.mkdir()

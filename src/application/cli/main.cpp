@@ -1,4 +1,7 @@
 // The program: reads the command line, calls the command it names.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -14,6 +17,16 @@
 #include "application/cli/signals.h"
 
 namespace {
+
+// Where one of the three standard descriptors is closed, the first file or socket to be opened
+// would get its number, and what is printed would land in it.
+void occupy_standard_descriptors() {
+  int descriptor = 0;
+  do {
+    descriptor = open("/dev/null", O_RDWR);
+  } while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+  if (descriptor > STDERR_FILENO) close(descriptor);
+}
 
 int run(const pensieve::cli::Options& options) {
   using pensieve::cli::Command;
@@ -69,6 +82,7 @@ int run(const pensieve::cli::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  occupy_standard_descriptors();
   pensieve::cli::install_signal_handlers();
   pensieve::MessageDigest::prepare();
   const auto parsed = pensieve::cli::parse_command_line(

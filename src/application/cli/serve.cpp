@@ -247,6 +247,11 @@ server::ServerInfo info_of(const Options& options, const Stack& stack) {
   return info;
 }
 
+Result<KeptRecord> keep_record(const std::string& home, const ServerRecord& record) {
+  PENSIEVE_TRY(make_home(home));  // with PENSIEVE_TOKEN nobody else needs it
+  return KeptRecord::write(home, record);
+}
+
 Result<int> serve_until_a_signal(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
@@ -279,8 +284,7 @@ Result<int> serve_until_a_signal(const Options& options) {
                                       stack->accountant));
   orderly_signals();
   server->start();
-  announce(options, *stack, *server, token);
-  auto kept = KeptRecord::write(
+  auto kept = keep_record(
       home,
       {.pid = getpid(), .host = options.host, .port = server->port(), .unix_socket = unix_socket});
   if (kept) {
@@ -289,6 +293,7 @@ Result<int> serve_until_a_signal(const Options& options) {
     log_warning("`pensieve status` and `pensieve stop` will not find this server: " +
                 kept.error().message);
   }
+  announce(options, *stack, *server, token);
   PENSIEVE_TRY(const StateFile state, StateFile::write(options.state_file, server->port()));
 
   notify.ready();
