@@ -25,7 +25,7 @@ if(PENSIEVE_SANITIZE)
   add_compile_options(-fsanitize=${PENSIEVE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PENSIEVE_SANITIZE})
 else()
-  # Hardening (docs/decisions/0020-hardening.md; tests/e2e/test_hardening.py reads the binary): position
+  # Hardening (docs/decisions/0024-hardening.md; tests/e2e/test_hardening.py reads the binary): position
   # independent, all of the relocations read-only before main, stack protector and probes, fortified libc,
   # landing pads for indirect branches, code and data in pages of their own.
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)

@@ -28,7 +28,8 @@ def test_version_prints_a_version(tmp_path):
     assert done.returncode == 0 and re.search(r"\d+\.\d+\.\d+", done.stdout)
 
 
-@pytest.mark.parametrize("command", [[], ["ask"], ["trace"], ["model"], ["model", "inspect"], ["version"]],
+@pytest.mark.parametrize("command", [[], ["ask"], ["trace"], ["model"], ["model", "inspect"], ["version"], ["status"], ["stop"], ["doctor"],
+                                     ["service"], ["service", "install"]],
                          ids=lambda c: " ".join(c) or "pensieve")
 def test_help_is_everywhere(command, tmp_path):
     done = run(tmp_path, *command, "--help")
