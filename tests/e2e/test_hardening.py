@@ -69,7 +69,8 @@ def test_stack_and_libc_calls_are_guarded():
 def code_of(address, n):
     for kind, flags, offset, start, size in segments():
         if kind == "LOAD" and "E" in flags and start <= address < start + size:
-            return BINARY_BYTES[offset + address - start:][:n]
+            at = offset + address - start
+            return BINARY_BYTES[at:at + n]
     return b""
 
 
