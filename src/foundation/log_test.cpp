@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "foundation/json.h"
@@ -73,6 +77,88 @@ TEST(Log, SaysNothingBelowItsLevel) {
     log_error("yes");
   });
   EXPECT_EQ(lines.size(), 2u);
+}
+
+TEST(Log, FieldsAreWordsInTextAndMembersInJson) {
+  const LogField fields[] = {{"route", "/v1/messages"},
+                             {"status", std::int64_t{200}},
+                             {"duration_s", 0.5},
+                             {"why", kHostile}};
+  configure_log(LogLevel::Info, LogFormat::Text);
+  auto lines = lines_of([&] { log(LogLevel::Info, "answered", "req_1", fields); });
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_NE(lines[0].find("answered route=/v1/messages status=200 duration_s=0.500 why=\""),
+            std::string::npos)
+      << lines[0];
+  EXPECT_EQ(lines[0].find_first_of(std::string("\r\x1B\x7F\0", 4)), std::string::npos);
+  EXPECT_TRUE(lines[0].ends_with("[req_1]")) << lines[0];
+
+  configure_log(LogLevel::Info, LogFormat::JsonLines);
+  lines = lines_of([&] { log(LogLevel::Info, "answered", "req_1", fields); });
+  ASSERT_EQ(lines.size(), 1u);
+  const Json line = Json::parse(lines[0], nullptr, false);
+  ASSERT_TRUE(line.is_object()) << lines[0];
+  EXPECT_EQ(line.at("route"), "/v1/messages");
+  EXPECT_EQ(line.at("status"), 200);
+  EXPECT_EQ(line.at("duration_s"), 0.5);
+  EXPECT_NE(std::string(line.at("why")).find("forged \"} {\" \\ %v {}"), std::string::npos);
+}
+
+TEST(Log, LinesAboutARequestHaveItsId) {
+  configure_log(LogLevel::Info, LogFormat::JsonLines);
+  const auto lines = lines_of([] {
+    log_info("before");
+    {
+      const RequestLogScope outer("req_outer");
+      log_info("in it");
+      {
+        const RequestLogScope inner("req_inner");
+        log_info("in the inner one");
+        log_info("named", "req_named");
+      }
+      log_info("in it again");
+      std::thread([] { log_info("of another thread"); }).join();
+    }
+    log_info("behind");
+  });
+  const char* expected[] = {"", "req_outer", "req_inner", "req_named", "req_outer", "", ""};
+  ASSERT_EQ(lines.size(), std::size(expected));
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(Json::parse(lines[i]).value("request_id", ""), expected[i]) << lines[i];
+  }
+}
+
+// A directory that goes stands for a disk that takes no more: nothing is lost, nothing ends.
+TEST(Log, GoesToAFileAndToStandardErrorWhereThatFails) {
+  namespace fs = std::filesystem;
+  std::string name = (fs::temp_directory_path() / "pensieve-log-XXXXXX").string();
+  ASSERT_NE(mkdtemp(name.data()), nullptr);
+  configure_log(LogLevel::Info, LogFormat::JsonLines);
+  const std::string path = name + "/log";
+  ASSERT_FALSE(log_to_file({.path = name}).has_value());
+  ASSERT_TRUE(log_to_file({.path = path, .max_bytes = 100}).has_value());
+  const auto lost = lines_of([&] {
+    log_info("kept");
+    fs::remove_all(name);
+    log_info("lost, since it is to begin a new file", "req_1");
+    log_info("lost");
+    fs::create_directory(name);
+    log_info("kept again");
+  });
+  log_to_standard_error();
+  ASSERT_EQ(lost.size(), 2u);
+  EXPECT_EQ(Json::parse(lost[0]).at("request_id"), "req_1");
+  std::vector<std::string> messages;
+  for (const char* file : {"/log.1", "/log"}) {
+    std::ifstream text(name + file);
+    for (std::string line; std::getline(text, line);) {
+      messages.push_back(Json::parse(line).at("message"));
+    }
+  }
+  fs::remove_all(name);
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_NE(messages[0].find("2 lines went to standard error"), std::string::npos) << messages[0];
+  EXPECT_EQ(messages[1], "kept again");
 }
 
 }  // namespace
