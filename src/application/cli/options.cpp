@@ -50,11 +50,13 @@ Exit status:
   130  ended at once by SIGINT (143: SIGTERM): a question, or a server that was told twice
 )";
 
+constexpr std::uint64_t kMinLogFileBytes = 4096;  // a line with all of its fields fits
+
 // Options as the parser fills them: words that become types once all of it is known to be right.
 struct Words {
   std::string mode = "auto", kv = "auto", activations = "auto", weights = "auto",
               speculation = "auto", log_level, log_format = "text";
-  std::string kv_disk, kv_disk_daily;
+  std::string kv_disk, kv_disk_daily, log_file_size;
   bool no_tcp = false, no_follow = false;
   std::vector<std::string> prompt;
   bool version = false;
@@ -219,6 +221,19 @@ void add_serve_options(CLI::App* app, Options& options, Words& words) {
          "--state-file", options.state_file, "Write address and process id there while serving")
       ->type_name("PATH")
       ->group("Server");
+  app->add_option("--log-file",
+                  options.log_file.path,
+                  "Log to this file instead of standard error; readable by you alone. When it is\n"
+                  "full it becomes PATH.1, that PATH.2, and so on")
+      ->type_name("PATH")
+      ->group("Log");
+  app->add_option("--log-file-size", words.log_file_size, "How long one may get (default 10MiB)")
+      ->type_name("SIZE")
+      ->group("Log");
+  app->add_option("--log-files", options.log_file.max_files, "How many are kept (default 5)")
+      ->type_name("N")
+      ->check(range(1, 1000))
+      ->group("Log");
 }
 
 constexpr const char* kClaudeFooter = R"(
@@ -749,11 +764,15 @@ ParsedCommandLine parse_command_line(std::vector<std::string> arguments) {
   if (words.version || app.got_subcommand("version")) options.command = Command::Version;
   settle(words, options);
   for (const auto& [name, text] : {std::pair{"--kv-disk", &words.kv_disk},
-                                   std::pair{"--kv-disk-daily", &words.kv_disk_daily}}) {
+                                   std::pair{"--kv-disk-daily", &words.kv_disk_daily},
+                                   std::pair{"--log-file-size", &words.log_file_size}}) {
     if (text->empty()) continue;
     const auto bytes = bytes_of(*text);
     if (!bytes) return complaint(std::string(name) + " " + *text + " is no size like 8GiB");
-    if (text == &words.kv_disk) {
+    if (text == &words.log_file_size) {
+      if (*bytes < kMinLogFileBytes) return complaint("--log-file-size must be 4KiB or more");
+      options.log_file.max_bytes = *bytes;
+    } else if (text == &words.kv_disk) {
       options.kv_disk_bytes = *bytes;
     } else {
       options.kv_disk_daily_bytes = *bytes;

@@ -68,6 +68,7 @@ struct Options {
   std::optional<LogLevel> log_level;  // nothing: Info when serving, Warning otherwise
   LogFormat log_format = LogFormat::Text;
   bool log_prompt_text = false;  // where a line about the cache may show two tokens of prompts
+  LogFileOptions log_file;       // serve; an empty path: standard error
 
   // serve
   std::string host = "127.0.0.1";

@@ -72,6 +72,14 @@ TEST(CommandLine, TakesEveryOptionOfTheServer) {
   EXPECT_EQ(taken({"ask", "hi", "--weights", "q8"}).plain_weights, model::PlainWeights::Q8);
 }
 
+TEST(CommandLine, TakesALogFile) {
+  EXPECT_EQ(taken({}).log_file.path, "");
+  const Options options = taken({"--log-file", "p.log", "--log-file-size", "2MB", "--log-files=3"});
+  EXPECT_EQ(options.log_file.path, "p.log");
+  EXPECT_EQ(options.log_file.max_bytes, std::uint64_t{2} << 20);
+  EXPECT_EQ(options.log_file.max_files, 3);
+}
+
 TEST(CommandLine, TakesSeveralNamesAndOriginsOneByOne) {
   const Options options = taken({"--allow-host",
                                  "a.lan",
@@ -275,6 +283,9 @@ TEST(CommandLine, AnythingElseIsOneSentenceAndStatusTwo) {
            {"--activations", "f16"},
            {"--weights", "q4"},
            {"--log-level", "loud"},
+           {"--log-file-size", "4095"},
+           {"--log-file-size", "off"},
+           {"--log-files", "0"},
            {"--log-format", "xml"},
            {"auto", "skip"},
            {"ask"},
@@ -350,7 +361,8 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
                            "--exit-when-idle", "--state-file",   "--speculation", "ask",
                            "claude",           "trace",          "version",       "Exit status",
                            "PENSIEVE_HOME",    "PENSIEVE_TOKEN", "--unix-socket", "--no-tcp",
-                           "status",           "stop",           "doctor",        "service"}) {
+                           "status",           "stop",           "doctor",        "service",
+                           "--log-file",       "--log-file-size", "--log-files"}) {
     EXPECT_NE(main_help.find(word), std::string::npos) << word;
   }
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);

@@ -253,6 +253,9 @@ Result<KeptRecord> keep_record(const std::string& home, const ServerRecord& reco
 }
 
 Result<int> serve_until_a_signal(const Options& options) {
+  if (!options.log_file.path.empty()) {
+    PENSIEVE_TRY(log_to_file(options.log_file));
+  }
   PENSIEVE_TRY(const std::string home, home_directory());
   PENSIEVE_TRY(const Token token, access_token(home));
   const InitNotify notify = InitNotify::from_environment();

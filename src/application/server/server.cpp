@@ -1,6 +1,7 @@
 #include "application/server/server.h"
 
 #include <array>
+#include <memory>
 #include <utility>
 
 #include "foundation/log.h"
@@ -94,8 +95,23 @@ class ServerImpl final : public Server, private http::Handler {
   // name, the origin, the route, the token, the content type. The size comes behind.
   std::optional<http::Response> admit(const http::RequestHead& head) override {
     auto refusal = refusal_of(head);
-    if (refusal) context_.metrics.answered(label_of(&head), refusal->status, {});
+    if (refusal) count_refusal(&head, *refusal);
     return refusal;
+  }
+
+  void count_refusal(const http::RequestHead* head, const http::Response& response) {
+    RequestRecord record;
+    record.method = "other";
+    if (head != nullptr && is_known_method(head->method)) record.method = head->method;
+    record.route = label_of(head);
+    record.begin = record.end = RequestRecord::Clock::now();
+    record.status = response.status;
+    record.outcome = outcome_of(record);
+    for (const http::Header& field : response.headers) {
+      if (field.name == "request-id") record.id = field.value;
+    }
+    context_.metrics.answered(record.route, record.status, {});
+    log_request(record);
   }
 
   // The route as the metrics name it.
@@ -215,22 +231,27 @@ class ServerImpl final : public Server, private http::Handler {
     const std::string_view path = canonical_path(request.head.path);
     const Route* route = find_route(path, request.head.method);
     CHECK(route != nullptr);  // admitted
+    auto record = std::make_shared<RequestRecord>();
+    record->id = new_request_id();
+    record->method = route->method;
+    record->route = route->path;
+    record->begin = RequestRecord::Clock::now();
+    record->asks_model = route->asks_model;
     Call call{.context = context_,
               .request = request,
-              .request_id = new_request_id(),
+              .record = record,
+              .request_id = record->id,
               .rest = path.substr(route->path.size())};
-    if (log_enabled(LogLevel::Debug)) {
-      log_debug(request.head.method + " " + printable(path), call.request_id);
-    }
+    const RequestLogScope scope(record->id);
     const bool used = route->is_use && (!route->open || context_.token.accepts(request.head));
-    Attendance attendance(context_, route->path, used);
+    Attendance attendance(context_, std::move(record), used);
     return watched(route->run(call), std::move(attendance));
   }
 
   // What the connection refuses by itself.
   http::Response refuse(const Error& error, const http::RequestHead* head) override {
     http::Response response = make_refusal(error, head);
-    context_.metrics.answered(label_of(head), response.status, {});
+    count_refusal(head, response);
     return response;
   }
 

@@ -38,6 +38,7 @@ TEST_F(ServerTest, NamesTheMethodsOfEachRoute) {
       {"/v1/models/x", "GET, HEAD"},
       {"/health", "GET, HEAD"},
       {"/", "GET, HEAD"},
+      {"/v1/pensieve/status", "GET, HEAD"},
       {"/api/hello", "GET, HEAD"},
       {"/api/event_logging/batch", "POST"}};
   for (const auto& [path, methods] : allowed) {
@@ -73,7 +74,7 @@ TEST_F(ServerTest, PutsIdAndMemoryOnEveryAnswer) {
   service_.refusal = Error{.kind = ErrorKind::Overloaded, .message = "busy"};
   std::vector<http::RawResponse> responses;
   responses.push_back(ask({}));
-  responses.push_back(ask({.method = "HEAD", .path = "/"}));
+  responses.push_back(ask({.method = "HEAD", .path = "/api/hello"}));
   responses.push_back(ask({.path = "/nowhere"}));
   responses.push_back(ask({.host = "evil.example"}));
   responses.push_back(ask({.path = "/v1/models", .token = ""}));

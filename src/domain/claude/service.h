@@ -74,6 +74,8 @@ class Answer {
   // For a request with top_logprobs: the scores of the tokens of the text that became known since
   // the last call. Tokens of tool calls and of what ends the answer have none.
   virtual std::vector<TokenScore> take_scores() { return {}; }
+
+  // Any thread, also while another one is in a call.
   virtual engine::Progress progress() const = 0;
 };
 

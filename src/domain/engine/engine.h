@@ -145,7 +145,7 @@ class Generation {
   // there.
   virtual void on_ready(std::function<void()> ready) = 0;
   virtual void cancel() = 0;
-  virtual Progress progress() const = 0;
+  virtual Progress progress() const = 0;  // any thread, beside the reader's
 };
 
 struct EngineStats {

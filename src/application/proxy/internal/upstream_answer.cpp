@@ -1,6 +1,7 @@
 #include "application/proxy/internal/upstream_answer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <utility>
 
@@ -29,6 +30,9 @@ class UpstreamAnswer final : public claude::Answer {
     if (finished_) return std::vector<api::Event>{};
     auto events = take(transfer_->take());
     if (!events) finished_ = true;
+    const api::Usage& usage = message_.usage;
+    prompt_tokens_ = usage.input_tokens + usage.cache_read_input_tokens;
+    output_tokens_ = usage.output_tokens;
     return events;
   }
 
@@ -48,9 +52,8 @@ class UpstreamAnswer final : public claude::Answer {
   std::vector<claude::TokenScore> take_scores() override { return reply_.take_scores(); }
 
   engine::Progress progress() const override {
-    return {.prompt_tokens = message_.usage.input_tokens + message_.usage.cache_read_input_tokens,
-            .prefilled_tokens = 0,
-            .output_tokens = message_.usage.output_tokens};
+    return {
+        .prompt_tokens = prompt_tokens_, .prefilled_tokens = 0, .output_tokens = output_tokens_};
   }
 
  private:
@@ -125,6 +128,8 @@ class UpstreamAnswer final : public claude::Answer {
   std::string whole_;  // a refusal, or an answer that is no stream
   bool started_ = false;
   bool finished_ = false;
+  std::atomic<int> prompt_tokens_{0};  // as of the last poll()
+  std::atomic<int> output_tokens_{0};
 };
 
 }  // namespace

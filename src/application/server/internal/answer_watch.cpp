@@ -1,26 +1,70 @@
 #include "application/server/internal/answer_watch.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "foundation/log.h"
 
 namespace pensieve::server {
+namespace {
 
-void AnswerWatch::look(const claude::Answer& answer) {
+// Reading it costs a system call; an answer grows up to some hundred times a second.
+constexpr std::chrono::milliseconds kMemoryEvery{250};
+
+}  // namespace
+
+AnswerWatch::AnswerWatch(Context& context,
+                         std::shared_ptr<RequestRecord> record,
+                         const claude::Answer& answer)
+    : context_(context),
+      record_(std::move(record)),
+      answer_(answer),
+      running_(context.running,
+               {.id = record_->id, .route = record_->route, .begin = record_->begin},
+               answer) {}
+
+void AnswerWatch::look() {
+  RequestRecord& record = *record_;
+  if (record.complete) return;
   const auto now = Clock::now();
-  if (!report_ && answer.cache() != nullptr) {
-    report_ = *answer.cache();
+  if (!report_ && answer_.cache() != nullptr) {
+    report_ = *answer_.cache();
     begun_ = now;
-    context_.metrics.begun(now - asked_);
+    record.queue = now - record.begin;
+    record.hit_tokens = report_->hit;
+    record.restored_tokens = report_->restored;
+    record.missed_tokens = report_->missed;
+    running_.begun(report_->hit + report_->restored);
+    context_.metrics.begun(*record.queue);
     log_miss();
   }
-  if (!report_ || over_) return;
-  const int n_tokens = answer.message().usage.output_tokens;
-  if (n_tokens > 0 && !first_token_) {
-    first_token_ = now;
-    context_.metrics.prefilled(now - begun_);
+  look_at_memory(now);
+  const int n_tokens = answer_.message().usage.output_tokens;
+  if (const int n_new = n_tokens - record.output_tokens; n_new > 0) {
+    context_.performance.output(n_new, now);
+    record.output_tokens = n_tokens;
   }
-  if (!answer.finished()) return;
-  over_ = true;
-  if (n_tokens > 1) context_.metrics.decoded((now - *first_token_) / (n_tokens - 1));
+  // Where others count the tokens, how many there are is said at the end.
+  if (!record.first_token && (n_tokens > 0 || !answer_.message().content.empty())) {
+    first_token_ = now;
+    record.first_token = now - record.begin;
+    context_.metrics.first_token(*record.first_token);
+    if (report_) {
+      record.prefill = now - begun_;
+      context_.metrics.prefilled(*record.prefill);
+    }
+  }
+  if (!answer_.finished()) return;
+  record.complete = true;
+  if (n_tokens <= 1 || !record.first_token) return;
+  record.decode = now - first_token_;
+  if (report_) context_.metrics.decoded(*record.decode / (n_tokens - 1));
+}
+
+void AnswerWatch::look_at_memory(Clock::time_point now) {
+  if (record_->peak_resident_bytes > 0 && now - memory_at_ < kMemoryEvery) return;
+  memory_at_ = now;
+  record_->peak_resident_bytes = std::max(record_->peak_resident_bytes, resident_bytes());
 }
 
 void AnswerWatch::log_miss() const {
@@ -35,7 +79,7 @@ void AnswerWatch::log_miss() const {
   if (context_.options.log_prompt_text) {
     line += ": \"" + miss.now + "\" where \"" + miss.kept + "\" was";
   }
-  log_info(line, request_id_);
+  log_info(line, record_->id);
 }
 
 std::vector<http::Header> AnswerWatch::headers() const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,33 +13,42 @@
 
 #include "application/http/message.h"
 #include "application/server/internal/context.h"
+#include "application/server/internal/request_record.h"
+#include "application/server/internal/running_requests.h"
 
 namespace pensieve::server {
 
 class AnswerWatch {
  public:
-  // The context outlives it.
-  AnswerWatch(Context& context, std::string request_id)
-      : context_(context), request_id_(std::move(request_id)) {}
+  // Context and answer outlive it; what it sees goes into `record`, which has the request's id,
+  // route and begin.
+  AnswerWatch(Context& context,
+              std::shared_ptr<RequestRecord> record,
+              const claude::Answer& answer);
 
   // After every poll() of the answer. Writes one line to the log if a long beginning of the prompt
   // had to be computed again and parts from one that was kept.
-  void look(const claude::Answer& answer);
+  void look();
+
+  // The answer ended with an error.
+  void broke() { record_->broken = true; }
 
   // "X-Pensieve-Cache: hit=N miss=M restored=K", in prompt tokens, once the engine has begun.
   std::vector<http::Header> headers() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = RequestRecord::Clock;
+  void look_at_memory(Clock::time_point now);
   void log_miss() const;
 
   Context& context_;
-  const std::string request_id_;
-  const Clock::time_point asked_ = Clock::now();
+  const std::shared_ptr<RequestRecord> record_;
+  const claude::Answer& answer_;
+  RunningRequests::Entry running_;
   std::optional<claude::CacheReport> report_;
   Clock::time_point begun_;
-  std::optional<Clock::time_point> first_token_;
-  bool over_ = false;
+  Clock::time_point first_token_;
+  Clock::time_point memory_at_;
 };
 
 }  // namespace pensieve::server

@@ -90,6 +90,22 @@ http::Response make_error(Context& context,
   return response;
 }
 
+void look_after_alerts(Context& context) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto changes = context.alerts.update(
+      context.performance.over(kLongWindow, now), context.memory.sample(), now);
+  for (const auto& [before, alert] : changes) {
+    const LogField fields[] = {{"alert", to_string(alert.kind)},
+                               {"level", to_string(alert.level)},
+                               {"before", to_string(before)}};
+    const bool worse = alert.level > before && alert.level > AlertLevel::Info;
+    log(worse ? LogLevel::Warning : LogLevel::Info,
+        alert.level == AlertLevel::None ? std::string("an alert is over") : alert.message,
+        {},
+        fields);
+  }
+}
+
 // With so little memory left new work would only hurt what is running.
 std::optional<Error> refused_for_memory(Context& context) {
   const SystemMemory memory = context.memory.sample();

@@ -16,9 +16,12 @@
 
 #include "application/http/handler.h"
 #include "application/server/internal/access.h"
+#include "application/server/internal/alerts.h"
 #include "application/server/internal/in_use.h"
 #include "application/server/internal/memory_sampler.h"
 #include "application/server/internal/metrics.h"
+#include "application/server/internal/performance.h"
+#include "application/server/internal/running_requests.h"
 #include "application/server/server.h"
 
 namespace pensieve::server {
@@ -43,7 +46,14 @@ struct Context {
   std::atomic<bool> draining{false};
   UseClock use{};
   Metrics metrics{};
+  RunningRequests running{};
+  PerformanceMonitor performance{started};
+  Alerts alerts{};
 };
+
+// Judges how things are now; what has changed since the last time is a line in the log each. Done
+// when a request of the model ends and whenever somebody looks.
+void look_after_alerts(Context& context);
 
 // A response with the headers that all of them carry: request-id, memory, and for a page of an
 // allowed origin the permission to read it. `origin` is the request's, or empty.

@@ -1,15 +1,17 @@
 // The routes that say something about the server: models, health, and the small ones that clients
 // probe. Must not touch the engine before the token was seen.
-#include <unistd.h>
-
-#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "foundation/json.h"
 #include "foundation/text.h"
 
 #include "domain/api/messages.h"
 
+#include "application/server/internal/page.h"
 #include "application/server/internal/routes.h"
+#include "application/server/internal/status.h"
 #include "application/server/token_proof.h"
 
 namespace pensieve::server {
@@ -31,38 +33,8 @@ http::Response ok(Call& call, std::string body) {
   return make_response(call.context, 200, std::move(body), call.request_id, call.origin());
 }
 
-Json memory_json(Context& context) {
-  const SystemMemory memory = context.memory.sample();
-  Json held = Json::object();
-  for (const MemoryUse use : {MemoryUse::Weights,
-                              MemoryUse::Kv,
-                              MemoryUse::Scratch,
-                              MemoryUse::Cache,
-                              MemoryUse::Connections}) {
-    held[std::string(to_string(use)) + "_bytes"] = context.accountant.held(use);
-  }
-  return Json{{"level", to_string(level_of(memory))},
-              {"available_bytes", memory.available_bytes},
-              {"total_bytes", memory.total_bytes},
-              {"resident_bytes", resident_bytes()},
-              {"limit_bytes", context.accountant.limit()},
-              {"held", std::move(held)}};
-}
-
-Json engine_json(Context& context) {
-  const engine::EngineStats stats = context.engine->stats();
-  return Json{{"running", stats.running},
-              {"waiting", stats.waiting},
-              {"idle_sequences", stats.idle_sequences},
-              {"requests", stats.requests},
-              {"prompt_tokens", stats.prompt_tokens},
-              {"cached_tokens", stats.cached_tokens},
-              {"restored_tokens", stats.restored_tokens},
-              {"output_tokens", stats.output_tokens},
-              {"drafted_tokens", stats.drafted_tokens},
-              {"accepted_tokens", stats.accepted_tokens},
-              {"kv_bytes", stats.memory.kv_bytes},
-              {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};
+std::string text_of(const Json& body) {
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // The TEXT of "challenge=TEXT", or empty when the query is anything else.
@@ -100,20 +72,48 @@ http::Reply get_health(Call& call) {
     body["proof"] = token_proof(context.options.token, context.port, challenge);
   }
   if (context.token.accepts(call.request.head)) {
-    const auto uptime = std::chrono::steady_clock::now() - context.started;
-    body["model"] = context.info.model_id;
-    body["version"] = context.info.version;
-    body["pid"] = getpid();
-    body["backend"] = context.info.backend;
-    body["kernels"] = context.info.kernels;
-    body["context_length"] = context.info.context_length;
-    if (context.info.parameters > 0) body["parameters"] = context.info.parameters;
-    body["uptime_s"] = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
+    add_identity(context, body);
     body["memory"] = memory_json(context);
     if (context.engine != nullptr) body["engine"] = engine_json(context);
+    body["performance"] = performance_json(context);
+    body["alerts"] = alerts_json(context);
   }
-  const std::string text = body.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return make_response(context, draining ? 503 : 200, text, call.request_id, call.origin());
+  return make_response(
+      context, draining ? 503 : 200, text_of(body), call.request_id, call.origin());
+}
+
+// All that the page shows, and no use of the server: looking at it does not keep it alive.
+http::Reply get_status(Call& call) {
+  Context& context = call.context;
+  Json body{{"status", "ok"}};  // while it drains there is no answer here
+  add_identity(context, body);
+  body["memory"] = memory_json(context);
+  if (context.engine != nullptr) {
+    body["engine"] = engine_json(context);
+    body["remembered"] = remembered_json(context);
+  }
+  body["requests"] = requests_json(context);
+  body["performance"] = performance_json(context);
+  body["alerts"] = alerts_json(context);
+  http::Response response = ok(call, text_of(body));
+  response.headers.push_back({.name = "Cache-Control", .value = "no-store"});
+  return response;
+}
+
+// Without a token: there is nothing secret in it.
+http::Reply get_page(Call& call) {
+  http::Response response = ok(call, std::string(page_html()));
+  response.content_type = "text/html; charset=utf-8";
+  for (const auto& [name, value] :
+       {std::pair<const char*, std::string_view>{"Content-Security-Policy", page_policy()},
+        {"X-Content-Type-Options", "nosniff"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Cache-Control", "no-cache"}}) {
+    response.headers.push_back({.name = name, .value = std::string(value)});
+  }
+  return response;
 }
 
 http::Reply get_alive(Call& call) {
@@ -136,6 +136,10 @@ http::Reply get_metrics(Call& call) {
                     .memory_limit = context.accountant.limit()};
   for (std::size_t use = 0; use < kMemoryUses; ++use) {
     readings.held[use] = context.accountant.held(static_cast<MemoryUse>(use));
+  }
+  look_after_alerts(context);
+  for (int i = 0; i < kAlertKinds; ++i) {
+    readings.alerts[static_cast<std::size_t>(i)] = context.alerts.level(static_cast<AlertKind>(i));
   }
   if (context.engine != nullptr) readings.engine = context.engine->stats();
   if (context.options.read_kv_disk) readings.disk = context.options.read_kv_disk();

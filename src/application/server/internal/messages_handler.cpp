@@ -25,14 +25,15 @@ class PendingMessage final : public http::Pending {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
-        watch_(call.context, call.request_id),
-        answer_(std::move(answer)) {}
+        answer_(std::move(answer)),
+        watch_(call.context, call.record, *answer_) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   std::optional<http::Response> poll() override {
     const auto events = answer_->poll();
-    watch_.look(*answer_);
+    watch_.look();
+    if (!events) watch_.broke();
     if (events && !answer_->finished()) return std::nullopt;
     http::Response response =
         events
@@ -46,8 +47,8 @@ class PendingMessage final : public http::Pending {
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
-  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
+  AnswerWatch watch_;
 };
 
 // stream: true. Exactly one terminal event: message_stop, or error.
@@ -57,15 +58,16 @@ class MessageStream final : public http::EventStream {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
-        watch_(call.context, call.request_id),
-        answer_(std::move(answer)) {}
+        answer_(std::move(answer)),
+        watch_(call.context, call.record, *answer_) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   http::StreamPiece poll() override {
     const auto events = answer_->poll();
-    watch_.look(*answer_);
+    watch_.look();
     if (!events) {
+      watch_.broke();
       log_warning("a stream ended with an error: " + events.error().message, request_id_);
       return {.bytes = frame(api::error_event(events.error(), request_id_)),
               .finished = true,
@@ -83,6 +85,7 @@ class MessageStream final : public http::EventStream {
   std::string ping() override { return frame(api::ping()); }
 
   std::string cut_off() override {
+    watch_.broke();
     const Error error{.kind = ErrorKind::Overloaded, .message = "the server is shutting down"};
     return frame(api::error_event(error, request_id_));
   }
@@ -91,8 +94,8 @@ class MessageStream final : public http::EventStream {
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
-  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
+  AnswerWatch watch_;
   bool begun_ = false;
 };
 

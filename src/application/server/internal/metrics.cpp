@@ -90,6 +90,15 @@ void add_engine(Sheet& sheet, const engine::EngineStats& stats) {
               stats.idle_sequences);
 }
 
+void add_alerts(Sheet& sheet, const Readings& readings) {
+  for (int i = 0; i < kAlertKinds; ++i) {
+    sheet.gauge("pensieve_alert_level",
+                "How bad it is: 0 nothing, 1 info, 2 warning, 3 critical.",
+                number(static_cast<int>(readings.alerts[static_cast<std::size_t>(i)])),
+                {{"alert", std::string(to_string(static_cast<AlertKind>(i)))}});
+  }
+}
+
 void add_disk(Sheet& sheet, const kv_store::Usage& disk) {
   sheet.gauge("pensieve_kv_disk_bytes",
               "KV pages on the disk, of all models in the directory.",
@@ -159,6 +168,14 @@ struct Metrics::Counted {
   prometheus::Histogram& decode = histogram(
       "pensieve_decode_seconds_per_token", "Mean time of an answer's tokens behind its first one.");
 
+  prometheus::Histogram& first_token = histogram("pensieve_time_to_first_token_seconds",
+                                                 "From a request's last byte to the first token.");
+  prometheus::Family<prometheus::Counter>& ended =
+      prometheus::BuildCounter()
+          .Name("pensieve_answers_total")
+          .Help("Requests to the model that are over, by how they ended.")
+          .Register(registry);
+
   prometheus::Histogram& histogram(const char* name, const char* help) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, kSeconds);
   }
@@ -180,6 +197,9 @@ void Metrics::abandoned(std::string_view route) {
 void Metrics::begun(Duration waited) {
   counted_->queue.Observe(seconds(waited));
 }
+void Metrics::first_token(Duration since_request) {
+  counted_->first_token.Observe(seconds(since_request));
+}
 void Metrics::prefilled(Duration taken) {
   counted_->prefill.Observe(seconds(taken));
 }
@@ -187,10 +207,15 @@ void Metrics::decoded(Duration each) {
   counted_->decode.Observe(seconds(each));
 }
 
+void Metrics::ended(Outcome outcome) {
+  counted_->ended.Add({{"outcome", std::string(to_string(outcome))}}).Increment();
+}
+
 std::string Metrics::text(const Readings& readings) const {
   std::vector<MetricFamily> families = counted_->registry.Collect();
   Sheet sheet(families);
   add_process(sheet, readings);
+  add_alerts(sheet, readings);
   if (readings.engine) add_engine(sheet, *readings.engine);
   if (readings.disk) add_disk(sheet, *readings.disk);
   return prometheus::TextSerializer().Serialize(families);

@@ -18,6 +18,9 @@
 #include "domain/engine/engine.h"
 #include "domain/kv_store/kv_store.h"
 
+#include "application/server/internal/alerts.h"
+#include "application/server/internal/request_record.h"
+
 namespace pensieve::server {
 
 // What others know at the moment.
@@ -30,6 +33,7 @@ struct Readings {
   std::size_t memory_limit = 0;                 // 0: none
   std::optional<engine::EngineStats> engine = std::nullopt;
   std::optional<kv_store::Usage> disk = std::nullopt;
+  std::array<AlertLevel, kAlertKinds> alerts{};  // by AlertKind
 };
 
 // Any thread.
@@ -46,10 +50,14 @@ class Metrics {
   void abandoned(std::string_view route);
 
   // Of one answer of the model: the engine has begun with the prompt after `waited`; the first
-  // token came `taken` later; the others took `each`.
+  // token came `since_request`, or `taken` after that begin; the others took `each`.
   void begun(Duration waited);
+  void first_token(Duration since_request);
   void prefilled(Duration taken);
   void decoded(Duration each);
+
+  // A request to the model is over.
+  void ended(Outcome outcome);
 
   // Text format 0.0.4.
   std::string text(const Readings& readings) const;

@@ -78,14 +78,15 @@ class PendingReply final : public http::Pending {
         form_(form),
         shape_(std::move(shape)),
         stamp_(stamp_of(call.context)),
-        watch_(call.context, call.request_id),
-        answer_(std::move(answer)) {}
+        answer_(std::move(answer)),
+        watch_(call.context, call.record, *answer_) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   std::optional<http::Response> poll() override {
     const auto events = answer_->poll();
-    watch_.look(*answer_);
+    watch_.look();
+    if (!events) watch_.broke();
     Scores scores = answer_->take_scores();
     std::move(scores.begin(), scores.end(), std::back_inserter(scores_));
     if (events && !answer_->finished()) return std::nullopt;
@@ -107,8 +108,8 @@ class PendingReply final : public http::Pending {
   const Form& form_;
   const ReplyShape shape_;
   const ReplyStamp stamp_;
-  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
+  AnswerWatch watch_;
   Scores scores_;
 };
 
@@ -122,16 +123,17 @@ class ReplyStream final : public http::EventStream {
       : context_(call.context),
         request_id_(call.request_id),
         origin_(call.origin()),
-        watch_(call.context, call.request_id),
         answer_(std::move(answer)),
+        watch_(call.context, call.record, *answer_),
         chunks_(form.chunks(shape, stamp_of(call.context))) {}
 
   void on_ready(std::function<void()> ready) override { answer_->on_ready(std::move(ready)); }
 
   http::StreamPiece poll() override {
     const auto events = answer_->poll();
-    watch_.look(*answer_);
+    watch_.look();
     if (!events) {
+      watch_.broke();
       log_warning("a stream ended with an error: " + events.error().message, request_id_);
       return {
           .bytes = frame(proxy::error_json(events.error())),
@@ -156,6 +158,7 @@ class ReplyStream final : public http::EventStream {
   std::string ping() override { return ": ping\n\n"; }
 
   std::string cut_off() override {
+    watch_.broke();
     const Error error{.kind = ErrorKind::Unavailable, .message = "the server is shutting down"};
     return frame(proxy::error_json(error));
   }
@@ -164,8 +167,8 @@ class ReplyStream final : public http::EventStream {
   Context& context_;
   const std::string request_id_;
   const std::string origin_;
-  AnswerWatch watch_;
   const std::unique_ptr<claude::Answer> answer_;
+  AnswerWatch watch_;
   const std::unique_ptr<proxy::ChunkWriter> chunks_;
   bool begun_ = false;
 };

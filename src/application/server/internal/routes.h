@@ -2,18 +2,21 @@
 // call into the domain; what it must not do is decide anything about messages or models.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "application/http/handler.h"
 #include "application/server/internal/context.h"
+#include "application/server/internal/request_record.h"
 
 namespace pensieve::server {
 
 struct Call {
   Context& context;
   http::Request& request;
+  std::shared_ptr<RequestRecord> record;
   std::string request_id;
   std::string_view rest;  // of the path, behind a route that ends with '/'
 
@@ -26,7 +29,8 @@ struct Route {
   std::string_view path;    // one that ends with '/' (and is more than that) takes a name behind it
   bool open;                // answers without a token
   http::Reply (*run)(Call&);
-  bool is_use = true;  // asking keeps a server alive that ends when nobody uses it
+  bool is_use = true;       // asking keeps a server alive that ends when nobody uses it
+  bool asks_model = false;  // its requests are what the rolling numbers are about
 };
 
 std::span<const Route> routes();
@@ -51,6 +55,8 @@ http::Reply post_completions(Call& call);
 http::Reply get_models(Call& call);
 http::Reply get_model(Call& call);
 http::Reply get_health(Call& call);
+http::Reply get_status(Call& call);
+http::Reply get_page(Call& call);
 http::Reply get_alive(Call& call);
 http::Reply get_metrics(Call& call);
 http::Reply post_event_batch(Call& call);

@@ -52,6 +52,7 @@ class Play {
   }
   std::atomic<int> alive{0};
   std::atomic<int> hurried{0};  // answers that were told to begin
+  std::atomic<int> prompt_tokens{0}, prefilled_tokens{0}, output_tokens{0};  // as progress() says
 
  private:
   friend class PlayedAnswer;
@@ -114,7 +115,11 @@ class PlayedAnswer final : public claude::Answer {
     const std::lock_guard lock(play_.mutex_);
     return std::exchange(play_.scores_, {});
   }
-  engine::Progress progress() const override { return {}; }
+  engine::Progress progress() const override {
+    return {.prompt_tokens = play_.prompt_tokens,
+            .prefilled_tokens = play_.prefilled_tokens,
+            .output_tokens = play_.output_tokens};
+  }
 
  private:
   Play& play_;

@@ -6,6 +6,8 @@
 #include <utility>
 #include <variant>
 
+#include "foundation/log.h"
+
 namespace pensieve::server {
 namespace {
 
@@ -15,6 +17,7 @@ class WatchedPending final : public http::Pending {
       : attendance_(std::move(attendance)), inner_(std::move(inner)) {}
   void on_ready(std::function<void()> ready) override { inner_->on_ready(std::move(ready)); }
   std::optional<http::Response> poll() override {
+    const RequestLogScope scope(attendance_.id());
     auto response = inner_->poll();
     if (response) attendance_.answered(response->status);
     return response;
@@ -31,6 +34,7 @@ class WatchedStream final : public http::EventStream {
       : status_(status), attendance_(std::move(attendance)), inner_(std::move(inner)) {}
   void on_ready(std::function<void()> ready) override { inner_->on_ready(std::move(ready)); }
   http::StreamPiece poll() override {
+    const RequestLogScope scope(attendance_.id());
     http::StreamPiece piece = inner_->poll();
     if (!piece.bytes.empty() || piece.finished) {
       attendance_.answered(piece.instead ? piece.instead->status : status_);
@@ -52,29 +56,33 @@ class WatchedStream final : public http::EventStream {
 
 }  // namespace
 
-Attendance::Attendance(Context& context, std::string_view route, bool used)
-    : context_(&context), route_(route) {
+Attendance::Attendance(Context& context, std::shared_ptr<RequestRecord> record, bool used)
+    : context_(&context), record_(std::move(record)) {
   if (used) use_.emplace(context.use);
 }
 
 Attendance::Attendance(Attendance&& other) noexcept
-    : context_(std::exchange(other.context_, nullptr)),
-      route_(other.route_),
-      begin_(other.begin_),
-      status_(other.status_),
-      use_(std::move(other.use_)) {}
+    : context_(other.context_), record_(std::move(other.record_)), use_(std::move(other.use_)) {}
 
 Attendance::~Attendance() {
-  if (context_ == nullptr) return;
-  if (status_ != 0) {
-    context_->metrics.answered(route_, status_, std::chrono::steady_clock::now() - begin_);
+  if (!record_) return;
+  RequestRecord& record = *record_;
+  record.end = RequestRecord::Clock::now();
+  record.outcome = outcome_of(record);
+  if (record.status != 0) {
+    context_->metrics.answered(record.route, record.status, record.end - record.begin);
   } else if (!context_->draining.load()) {  // then the connection refuses it, and that counts
-    context_->metrics.abandoned(route_);
+    context_->metrics.abandoned(record.route);
   }
+  log_request(record);
+  if (!record.asks_model) return;
+  context_->metrics.ended(record.outcome);
+  context_->performance.record(record);
+  look_after_alerts(*context_);
 }
 
 void Attendance::answered(int status) {
-  if (status_ == 0) status_ = status;
+  if (record_->status == 0) record_->status = status;
 }
 
 http::Reply watched(http::Reply reply, Attendance attendance) {
