@@ -49,4 +49,7 @@ inline std::string hex(std::span<const unsigned char> bytes) {
 // %41 becomes A (RFC 3986, 2.1); a broken escape stays as it is. The bytes need not be UTF-8.
 std::string percent_decoded(std::string_view text);
 
+// The other way round, every byte but RFC 3986's unreserved characters (2.3).
+std::string percent_encoded(std::string_view text);
+
 }  // namespace pensieve

@@ -223,5 +223,14 @@ TEST(PercentDecoded, LeavesBrokenEscapesAsTheyAre) {
   EXPECT_EQ(percent_decoded("%2541"), "%41") << "once, not twice";
 }
 
+TEST(Text, PercentEncodingLeavesOnlyWhatIsUnreserved) {
+  // RFC 3986, 2.1 (upper-case digits), 2.3 (the unreserved characters).
+  EXPECT_EQ(percent_encoded("azAZ09-._~"), "azAZ09-._~");
+  EXPECT_EQ(percent_encoded("a b#c%&+/\xC3\xA9"), "a%20b%23c%25%26%2B%2F%C3%A9");
+  std::string all;
+  for (int c = 0; c < 256; ++c) all += static_cast<char>(c);
+  EXPECT_EQ(percent_decoded(percent_encoded(all)), all);
+}
+
 }  // namespace
 }  // namespace pensieve

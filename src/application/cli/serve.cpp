@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "foundation/log.h"
+#include "foundation/text.h"
 
 #include "application/cli/commands.h"
 #include "application/cli/exit_status.h"
@@ -142,6 +143,14 @@ std::string connect_line(const Stack& stack, const server::Server& server, const
          " CLAUDE_CODE_MAX_CONTEXT_TOKENS=" + std::to_string(stack.window.tokens) + " claude";
 }
 
+// The page's address; on a terminal one that brings the token along, behind the '#' that a browser
+// keeps to itself. What is not a terminal may be a log, where no token belongs.
+std::string page_text(const server::Server& server, const Token& token) {
+  std::string text = server.url() + "/";
+  if (isatty(STDOUT_FILENO) == 1) text += "#token=" + percent_encoded(token.value);
+  return text;
+}
+
 void announce(const Options& options,
               const Stack& stack,
               const server::Server& server,
@@ -156,6 +165,7 @@ void announce(const Options& options,
   std::printf("Pensieve %s is ready.\n", PENSIEVE_VERSION);
   for (const Row& row : rows) std::printf("  %-9s %s\n", row.name, row.text.c_str());
   if (options.tcp) {
+    std::printf("  %-9s %s\n", "page", page_text(server, token).c_str());
     std::printf("Connect Claude Code with `pensieve claude`, or by hand:\n  %s\nCtrl-C ends it.\n",
                 connect_line(stack, server, token).c_str());
   } else {

@@ -57,11 +57,19 @@ SystemMemory available(double gib) {
           .known = true};
 }
 
+// As a monitor that has just begun would have it.
+std::vector<AlertChange> update(Alerts& alerts,
+                                const Performance& seen,
+                                const SystemMemory& memory,
+                                Clock::time_point now) {
+  return alerts.update(seen, memory, level_of(memory), now);
+}
+
 AlertLevel level_at_once(AlertKind kind,
                          const Performance& seen,
                          const SystemMemory& memory = kPlenty) {
   Alerts alerts;
-  alerts.update(seen, memory, kStart);
+  update(alerts, seen, memory, kStart);
   return alerts.level(kind);
 }
 
@@ -109,23 +117,23 @@ TEST(Alerts, JudgeNothingBeforeEnoughIsKnown) {
   EXPECT_EQ(level_at_once(AlertKind::HighErrorRate, failed(2, 2)), AlertLevel::None);
   EXPECT_EQ(level_at_once(AlertKind::HighErrorRate, failed(3, 3)), AlertLevel::Critical);
   Alerts alerts;
-  EXPECT_TRUE(alerts.update({}, kPlenty, kStart).empty()) << "nobody has asked anything";
+  EXPECT_TRUE(update(alerts, {}, kPlenty, kStart).empty()) << "nobody has asked anything";
 }
 
 TEST(Alerts, RiseAtOnceAndSaySoOnce) {
   Alerts alerts;
   Clock::time_point now = kStart;
-  EXPECT_TRUE(alerts.update(healthy(), kPlenty, now).empty());
-  auto changes = alerts.update(first_token(61), kPlenty, now += milliseconds(1));
+  EXPECT_TRUE(update(alerts, healthy(), kPlenty, now).empty());
+  auto changes = update(alerts, first_token(61), kPlenty, now += milliseconds(1));
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].before, AlertLevel::None);
   EXPECT_EQ(changes[0].now.kind, AlertKind::HighLatency);
   EXPECT_EQ(changes[0].now.level, AlertLevel::Warning);
   EXPECT_NE(changes[0].now.message.find("61.0 s"), std::string::npos) << changes[0].now.message;
   for (int i = 0; i < 1000; ++i) {
-    EXPECT_TRUE(alerts.update(first_token(61), kPlenty, now += seconds(1)).empty());
+    EXPECT_TRUE(update(alerts, first_token(61), kPlenty, now += seconds(1)).empty());
   }
-  changes = alerts.update(first_token(400), kPlenty, now += seconds(1));
+  changes = update(alerts, first_token(400), kPlenty, now += seconds(1));
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].before, AlertLevel::Warning);
   EXPECT_EQ(changes[0].now.level, AlertLevel::Critical);
@@ -138,17 +146,17 @@ TEST(Alerts, RiseAtOnceAndSaySoOnce) {
 TEST(Alerts, FallLate) {
   Alerts alerts;
   Clock::time_point now = kStart;
-  alerts.update(first_token(61), kPlenty, now);
+  update(alerts, first_token(61), kPlenty, now);
   // Below the limit, but not by enough: for ever.
-  for (int i = 0; i < 100; ++i) alerts.update(first_token(49), kPlenty, now += seconds(1));
+  for (int i = 0; i < 100; ++i) update(alerts, first_token(49), kPlenty, now += seconds(1));
   EXPECT_EQ(alerts.level(AlertKind::HighLatency), AlertLevel::Warning);
   // Good for 29 s, bad for a moment, good again: the time counts anew.
-  for (int i = 0; i < 30; ++i) alerts.update(first_token(1), kPlenty, now += seconds(1));
-  alerts.update(first_token(59), kPlenty, now += seconds(1));
+  for (int i = 0; i < 30; ++i) update(alerts, first_token(1), kPlenty, now += seconds(1));
+  update(alerts, first_token(59), kPlenty, now += seconds(1));
   for (int i = 0; i < 30; ++i) {
-    EXPECT_TRUE(alerts.update(first_token(1), kPlenty, now += seconds(1)).empty()) << i;
+    EXPECT_TRUE(update(alerts, first_token(1), kPlenty, now += seconds(1)).empty()) << i;
   }
-  const auto changes = alerts.update(first_token(1), kPlenty, now += seconds(1));
+  const auto changes = update(alerts, first_token(1), kPlenty, now += seconds(1));
   ASSERT_EQ(changes.size(), 1u);
   EXPECT_EQ(changes[0].now.level, AlertLevel::None);
   EXPECT_TRUE(alerts.raised().empty());
@@ -157,15 +165,15 @@ TEST(Alerts, FallLate) {
 TEST(Alerts, FallToTheWorstOfTheQuietTime) {
   Alerts alerts;
   Clock::time_point now = kStart;
-  alerts.update(decode(0.1), kPlenty, now);
-  alerts.update(decode(30), kPlenty, now += seconds(1));
-  alerts.update(decode(1.9), kPlenty, now += seconds(15));
-  alerts.update(decode(30), kPlenty, now += seconds(10));
+  update(alerts, decode(0.1), kPlenty, now);
+  update(alerts, decode(30), kPlenty, now += seconds(1));
+  update(alerts, decode(1.9), kPlenty, now += seconds(15));
+  update(alerts, decode(30), kPlenty, now += seconds(10));
   EXPECT_EQ(alerts.level(AlertKind::LowThroughput), AlertLevel::Critical);
-  alerts.update(decode(30), kPlenty, now += seconds(5));
+  update(alerts, decode(30), kPlenty, now += seconds(5));
   EXPECT_EQ(alerts.level(AlertKind::LowThroughput), AlertLevel::Warning);
-  alerts.update(decode(30), kPlenty, now += seconds(1));
-  alerts.update(decode(30), kPlenty, now += seconds(30));
+  update(alerts, decode(30), kPlenty, now += seconds(1));
+  update(alerts, decode(30), kPlenty, now += seconds(30));
   EXPECT_EQ(alerts.level(AlertKind::LowThroughput), AlertLevel::None);
 }
 
@@ -177,7 +185,7 @@ TEST(Alerts, DoNotFlapAboutALimit) {
     for (int i = 0; i < 1200; ++i) {
       const double swing = 1 + 0.05 * std::sin(i * 0.9);
       changes += static_cast<int>(
-          alerts.update(seen(limit * swing), kPlenty, kStart + milliseconds(500 * i)).size());
+          update(alerts, seen(limit * swing), kPlenty, kStart + milliseconds(500 * i)).size());
     }
     return changes;
   };
@@ -194,7 +202,7 @@ TEST(Alerts, DoNotFlapAboutALimit) {
 
 TEST(Alerts, ShowTheMostSevereFirst) {
   Alerts alerts;
-  alerts.update(first_token(20), available(0.7), kStart);
+  update(alerts, first_token(20), available(0.7), kStart);
   const auto raised = alerts.raised();
   ASSERT_EQ(raised.size(), 2u);
   EXPECT_EQ(raised[0].kind, AlertKind::HighMemory);

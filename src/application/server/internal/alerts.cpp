@@ -60,7 +60,8 @@ std::string_view to_string(AlertLevel level) {
 
 Alerts::Judgement Alerts::judge(AlertKind kind,
                                 const Performance& performance,
-                                const SystemMemory& memory) {
+                                const SystemMemory& memory,
+                                MemoryLevel memory_level) {
   const auto minutes = static_cast<int>(performance.window.count() / 60);
   const auto by = [](const Limits& limits, double value, bool more_is_worse, std::string message) {
     return Judgement{.level = beyond(limits, value, more_is_worse),
@@ -88,7 +89,7 @@ Alerts::Judgement Alerts::judge(AlertKind kind,
           kDecodeTokensPerS, value, false, sentence("Answers come at %.1f tokens/s each.", value));
     }
     case AlertKind::HighMemory: {
-      const AlertLevel level = alert_level(level_of(memory));
+      const AlertLevel level = alert_level(memory_level);
       const double gib = static_cast<double>(memory.available_bytes) / static_cast<double>(kGiB);
       return {.level = level,
               .held = level,  // the levels have a hysteresis of their own
@@ -137,6 +138,7 @@ std::optional<AlertChange> Alerts::step(State& state, Judgement judgement, Clock
 
 std::vector<AlertChange> Alerts::update(const Performance& performance,
                                         const SystemMemory& memory,
+                                        MemoryLevel memory_level,
                                         Clock::time_point now) {
   std::vector<AlertChange> changes;
   const std::lock_guard lock(mutex_);
@@ -144,7 +146,7 @@ std::vector<AlertChange> Alerts::update(const Performance& performance,
     const auto kind = static_cast<AlertKind>(i);
     State& state = states_[static_cast<std::size_t>(i)];
     state.alert.kind = kind;
-    auto change = step(state, judge(kind, performance, memory), now);
+    auto change = step(state, judge(kind, performance, memory, memory_level), now);
     if (change) changes.push_back(*std::move(change));
   }
   return changes;

@@ -41,10 +41,11 @@ class Alerts {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Judges the numbers (of kLongWindow); gives what changed. What too little is known of counts as
-  // good.
+  // Judges the numbers (of kLongWindow), and memory by the level it has; gives what changed. What
+  // too little is known of counts as good.
   std::vector<AlertChange> update(const Performance& performance,
                                   const SystemMemory& memory,
+                                  MemoryLevel memory_level,
                                   Clock::time_point now);
 
   // Those with a level, the most severe first.
@@ -64,7 +65,8 @@ class Alerts {
   };
   static Judgement judge(AlertKind kind,
                          const Performance& performance,
-                         const SystemMemory& memory);
+                         const SystemMemory& memory,
+                         MemoryLevel memory_level);
   static std::optional<AlertChange> step(State& state, Judgement judgement, Clock::time_point now);
 
   mutable std::mutex mutex_;

@@ -92,8 +92,9 @@ http::Response make_error(Context& context,
 
 void look_after_alerts(Context& context) {
   const auto now = std::chrono::steady_clock::now();
+  const SystemMemory memory = context.memory.sample();
   const auto changes = context.alerts.update(
-      context.performance.over(kLongWindow, now), context.memory.sample(), now);
+      context.performance.over(kLongWindow, now), memory, level_of(memory), now);
   for (const auto& [before, alert] : changes) {
     const LogField fields[] = {{"alert", to_string(alert.kind)},
                                {"level", to_string(alert.level)},
