@@ -40,10 +40,11 @@ def run(home, *args, timeout=REQUEST_LIMIT_S, **options):
 
 
 class Server:
-    """A running `pensieve skip`. Its output is kept in `log`."""
+    """A running `pensieve skip`. Its output is kept in `log`; `log_file` is where it logs to instead of there."""
 
-    def __init__(self, home, *args, model="tiny", token=TOKEN, port=0, env=None):
-        self.home, self.token = Path(home), token
+    def __init__(self, home, *args, model="tiny", token=TOKEN, port=0, env=None, log_file=None):
+        self.home, self.token, self.log_file = Path(home), token, log_file
+        args = [*args, *(["--log-file", log_file] if log_file else [])]
         self.home.mkdir(parents=True, exist_ok=True)
         self.output = self.home / "output.log"
         with open(self.output, "wb") as out:
@@ -56,7 +57,8 @@ class Server:
     def _wait_for_port(self):
         end = time.monotonic() + START_LIMIT_S
         while time.monotonic() < end:
-            found = re.search(r"address:? +http://127\.0\.0\.1:(\d+)", self.log)
+            text = self.log + (self.log_file.read_text() if self.log_file and self.log_file.exists() else "")
+            found = re.search(r"address:? +http://127\.0\.0\.1:(\d+)", text)
             if found:
                 port = int(found.group(1))
                 try:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,31 @@ def test_everything_is_reached_by_keyboard(tab, served):
     page.keyboard.press("Enter")
     assert list(walk("Tab", 1)) == ["send"], "the link leads to the message"
     assert page.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.skipif(b"PENSIEVE_MEMORY_ROOT" not in Path(BINARY).read_bytes(),
+                    reason="this server cannot be told of another machine's memory")
+def test_a_change_of_the_memory_level_shows_within_two_seconds(tab, start, tmp_path, tell):
+    meminfo = tmp_path / "machine" / "proc" / "meminfo"
+    meminfo.parent.mkdir(parents=True)
+
+    def leave(gib):
+        meminfo.write_text("MemTotal: %d kB\nMemFree: 1 kB\nMemAvailable: %d kB\n" % (16 << 20, int(gib * (1 << 20))))
+    leave(8)
+    server = start("--context", "2048", env={"PENSIEVE_MEMORY_ROOT": str(tmp_path / "machine")})
+    t = tab()
+    page = t.open(server)
+    expect(page.locator("#level")).to_have_text("Memory safe")
+    for gib, level in ((2.5, "caution"), (1.5, "warning"), (0.75, "critical")):
+        leave(gib)
+        begin = time.monotonic()
+        expect(page.locator("#level")).to_have_text("Memory " + level, timeout=2000)
+        tell("%s was shown after %.2f s", level, time.monotonic() - begin)
+        expect(page.locator("#ruler .here")).to_contain_text(level.capitalize())
+    expect(page.locator("#alerts li").first).to_have_attribute("data-level", "critical")
+    t.say("hello")
+    expect(page.locator(".problem")).to_contain_text("memory is short")
+    t.shot("critical")
 
 
 def test_the_servers_end_and_return_are_shown(tab, start):
