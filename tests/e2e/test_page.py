@@ -210,10 +210,10 @@ def test_what_a_model_says_is_text(tab, served):
 def test_a_refusal_is_told_and_can_be_tried_again(tab, served):
     t = tab()
     page = t.open(served)
-    sentence = "memory is short: 700 MiB of 16384 MiB are available"
+    sentence = "Memory is short: 700 MiB of 16384 MiB are available"
     page.route("**/v1/messages", lambda route: route.fulfill(
         status=503, headers={"retry-after": "5"}, content_type="application/json",
-        body=json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": sentence}})), times=1)
+        body=json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "m" + sentence[1:]}})), times=1)
     t.say("hello")
     expect(page.locator(".problem")).to_contain_text(sentence + ". It says to try again in 5 s.")
     t.shot("refused")
@@ -300,7 +300,7 @@ def test_a_change_of_the_memory_level_shows_within_two_seconds(tab, start, tmp_p
         expect(page.locator("#ruler .here")).to_contain_text(level.capitalize())
     expect(page.locator("#alerts li").first).to_have_attribute("data-level", "critical")
     t.say("hello")
-    expect(page.locator(".problem")).to_contain_text("memory is short")
+    expect(page.locator(".problem")).to_contain_text("Memory is short")
     t.shot("critical")
 
 
