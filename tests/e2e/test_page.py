@@ -15,6 +15,8 @@ from pensieve import BINARY, TOKEN, Server, endless, environment, eventually, us
 from terminal import Terminal
 
 BROWSERS = ["chromium-headless-shell", "chromium", "google-chrome"]  # as Debian and others call it
+LIMIT_MS = 30_000  # a busy machine; normal is under a second
+expect.set_options(timeout=LIMIT_MS)
 SHOTS = os.environ.get("PENSIEVE_SCREENSHOTS")
 
 
@@ -44,7 +46,7 @@ class Tab:
     def __init__(self, browser, **options):
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
         self.page = self.context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(LIMIT_MS)
         self.urls, self.complaints = [], []
         self.page.on("request", lambda r: self.urls.append(r.url))
         self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
