@@ -78,7 +78,7 @@ def test_a_server_that_ends_refuses_in_the_shape_of_the_path(start):
                    {**chat("count to 20", max_tokens=20000), "repetition_penalty": 100.0})
     assert running.recv(64).startswith(b"HTTP/1.1 200")
     kept = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    kept.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port)
+    kept.sendall(b"GET /api/hello HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port)
     assert kept.recv(4096).startswith(b"HTTP/1.1 200")
     server.signal()
     eventually(lambda: "running answers go on" in server.log, 20, "it was told to end")
