@@ -355,14 +355,22 @@ TEST(CommandLine, HelpIsThereForEveryCommandWithExamples) {
     EXPECT_NE(parsed.text.find("Example"), std::string::npos) << parsed.text;
   }
   const std::string main_help = parse_command_line({"--help"}).text;
-  for (const char* word : {"--model",          "--port",         "--host",        "--threads",
-                           "--context",        "--kv",           "--kernel",      "--activations",
-                           "--weights",        "--log-level",    "--log-format",  "--allow-remote",
-                           "--exit-when-idle", "--state-file",   "--speculation", "ask",
-                           "claude",           "trace",          "version",       "Exit status",
-                           "PENSIEVE_HOME",    "PENSIEVE_TOKEN", "--unix-socket", "--no-tcp",
-                           "status",           "stop",           "doctor",        "service",
-                           "--log-file",       "--log-file-size", "--log-files"}) {
+  for (const char* word : {"--model",          "--port",
+                           "--host",           "--threads",
+                           "--context",        "--kv",
+                           "--kernel",         "--activations",
+                           "--weights",        "--log-level",
+                           "--log-format",     "--allow-remote",
+                           "--exit-when-idle", "--state-file",
+                           "--speculation",    "ask",
+                           "claude",           "trace",
+                           "version",          "Exit status",
+                           "PENSIEVE_HOME",    "PENSIEVE_TOKEN",
+                           "--unix-socket",    "--no-tcp",
+                           "status",           "stop",
+                           "doctor",           "service",
+                           "--log-file",       "--log-file-size",
+                           "--log-files"}) {
     EXPECT_NE(main_help.find(word), std::string::npos) << word;
   }
   EXPECT_NE(parse_command_line({"ask", "--help"}).text.find("--max-tokens"), std::string::npos);
