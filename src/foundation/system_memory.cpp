@@ -1,95 +1,44 @@
 #include "foundation/system_memory.h"
 
-#include <algorithm>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <charconv>
-#include <fstream>
 #include <optional>
-#include <sstream>
+
+#include "foundation/memory_reader.h"
 
 #ifdef __APPLE__
 #include <mach/mach.h>
-#include <sys/sysctl.h>
-#else
-#include <unistd.h>
+#include <malloc/malloc.h>
+#elif defined(__GLIBC__)
+#include <malloc.h>
 #endif
 
 namespace pensieve {
 namespace {
 
-[[maybe_unused]] std::optional<std::string> read_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+constexpr std::uint64_t kSmallestMargin = kGiB / 4;
 
-[[maybe_unused]] std::optional<std::uint64_t> leading_number(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{}) return std::nullopt;
-  return value;
-}
-
-// The number behind `key` at the start of a line of `text`.
-[[maybe_unused]] std::optional<std::uint64_t> field(const std::string& text, std::string_view key) {
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(key)) return leading_number(std::string_view(line).substr(key.size()));
-  }
-  return std::nullopt;
-}
-
-#ifndef __APPLE__
-// Headroom of one cgroup v2 directory: the lower of memory.max and memory.high, minus what is used
-// and could not be dropped. Page cache that is inactive counts as free; "max" is no bound.
-std::optional<std::uint64_t> cgroup_headroom(const std::string& directory) {
-  const auto number = [&](const char* file) -> std::optional<std::uint64_t> {
-    const auto text = read_file(directory + file);
-    return text ? leading_number(*text) : std::nullopt;
+MemoryLevel level_at(std::uint64_t bytes, Lines lines) {
+  const auto above = [&](std::uint64_t line) {
+    if (lines == Lines::Recovering) line += std::max(kSmallestMargin, line / 10);
+    return bytes > line;
   };
-  const auto max = number("/memory.max");
-  const auto high = number("/memory.high");
-  const auto current = number("/memory.current");
-  if (!current || (!max && !high)) return std::nullopt;
-  std::uint64_t inactive = 0;
-  if (const auto stat = read_file(directory + "/memory.stat")) {
-    inactive = field(*stat, "inactive_file ").value_or(0);
-  }
-  const std::uint64_t limit = std::min(max.value_or(UINT64_MAX), high.value_or(UINT64_MAX));
-  const std::uint64_t used = *current - std::min(*current, inactive);
-  return limit - std::min(limit, used);
+  if (above(kSafeAboveBytes)) return MemoryLevel::Safe;
+  if (above(kCautionAboveBytes)) return MemoryLevel::Caution;
+  if (above(kWarningAboveBytes)) return MemoryLevel::Warning;
+  if (above(kCriticalAboveBytes)) return MemoryLevel::Critical;
+  return MemoryLevel::Emergency;
 }
-#endif
 
 }  // namespace
 
-#ifdef __APPLE__
-SystemMemory read_system_memory(const std::string&) {
-  SystemMemory memory;
-  std::size_t size = sizeof memory.total_bytes;
-  if (sysctlbyname("hw.memsize", &memory.total_bytes, &size, nullptr, 0) != 0) return memory;
-  vm_statistics64_data_t stats{};
-  mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
-  if (host_statistics64(
-          mach_host_self(), HOST_VM_INFO64, reinterpret_cast<host_info64_t>(&stats), &count) !=
-      KERN_SUCCESS) {
-    return memory;
-  }
-  const std::uint64_t page = vm_kernel_page_size;
-  const std::uint64_t in_use =
-      (std::uint64_t{stats.active_count} + stats.inactive_count + stats.speculative_count +
-       stats.wire_count + stats.compressor_page_count) *
-      page;
-  const std::uint64_t droppable =
-      (std::uint64_t{stats.purgeable_count} + stats.external_page_count) * page;
-  const std::uint64_t used = in_use - std::min(in_use, droppable);
-  memory.available_bytes = memory.total_bytes - std::min(memory.total_bytes, used);
-  memory.known = true;
-  return memory;
+SystemMemory read_system_memory(const std::string& root) {
+  return MemoryReader({.root = root}).read();
 }
 
+#ifdef __APPLE__
 std::uint64_t resident_bytes() {
   mach_task_basic_info info{};
   mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
@@ -100,55 +49,74 @@ std::uint64_t resident_bytes() {
   }
   return info.resident_size;
 }
-#else
-SystemMemory read_system_memory(const std::string& root) {
-  SystemMemory memory;
-  const auto meminfo = read_file(root + "/proc/meminfo");
-  if (!meminfo) return memory;
-  // In kilobytes. No machine has an exbibyte: a larger number is garbage and would wrap around
-  // below.
-  const auto kilobytes = [&](std::string_view key) {
-    const auto value = field(*meminfo, key);
-    return value && *value < std::uint64_t{1} << 50 ? value : std::nullopt;
-  };
-  const auto total = kilobytes("MemTotal:");
-  auto available = kilobytes("MemAvailable:");
-  if (!available) {  // kernels before 3.14, some containers
-    const auto get = [&](std::string_view key) { return kilobytes(key).value_or(0); };
-    const std::uint64_t sum = get("MemFree:") + get("Cached:") + get("Buffers:");
-    if (sum > 0) available = sum - std::min(sum, get("Shmem:"));
-  }
-  if (!total || !available) return memory;
-  memory.total_bytes = *total * 1024;
-  memory.available_bytes = std::min(*available, *total) * 1024;
-  memory.known = true;
 
-  // cgroup v2: our own path, then every level up to the root of the hierarchy.
-  if (const auto own = read_file(root + "/proc/self/cgroup")) {
-    std::istringstream lines(*own);
-    for (std::string line; std::getline(lines, line);) {
-      if (!line.starts_with("0::/")) continue;
-      std::string path = line.substr(3);
-      while (true) {
-        if (path == "/") path.clear();
-        if (const auto headroom = cgroup_headroom(root + "/sys/fs/cgroup" + path)) {
-          memory.available_bytes = std::min(memory.available_bytes, *headroom);
-        }
-        if (path.empty()) break;
-        path.resize(path.rfind('/'));
-      }
-    }
+std::uint64_t anonymous_bytes() {
+  task_vm_info_data_t info{};
+  mach_msg_type_number_t count = TASK_VM_INFO_COUNT;
+  if (task_info(mach_task_self(), TASK_VM_INFO, reinterpret_cast<task_info_t>(&info), &count) !=
+      KERN_SUCCESS) {
+    return 0;
   }
-  return memory;
+  return info.internal + info.compressed;
 }
 
+std::uint64_t heap_bytes() {
+  malloc_statistics_t statistics{};
+  malloc_zone_statistics(nullptr, &statistics);
+  return statistics.size_in_use;
+}
+
+void trim_heap() {
+  malloc_zone_pressure_relief(nullptr, 0);
+}
+#else
+namespace {
+
+// The n-th number of /proc/self/statm, pages as bytes (proc(5)): 1 is resident, 2 resident and
+// shared with files.
+std::uint64_t statm(int n) {
+  std::array<char, 256> text{};
+  const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  const ssize_t size = ::read(file, text.data(), text.size());
+  ::close(file);
+  if (size <= 0) return 0;
+  const char* at = text.data();
+  const char* const end = at + size;
+  for (; n > 0; --n) {
+    at = std::find(at, end, ' ');
+    if (at == end) return 0;
+    ++at;
+  }
+  std::uint64_t pages = 0;
+  std::from_chars(at, end, pages);
+  return pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
 std::uint64_t resident_bytes() {
-  const auto statm = read_file("/proc/self/statm");
-  if (!statm) return 0;
-  const auto space = statm->find(' ');
-  if (space == std::string::npos) return 0;
-  const auto pages = leading_number(std::string_view(*statm).substr(space));
-  return pages.value_or(0) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  return statm(1);
+}
+
+std::uint64_t anonymous_bytes() {
+  const std::uint64_t all = statm(1);
+  return all - std::min(all, statm(2));
+}
+
+std::uint64_t heap_bytes() {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+#else
+  return 0;
+#endif
+}
+
+void trim_heap() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 #endif
 
@@ -168,13 +136,35 @@ std::string_view to_string(MemoryLevel level) {
   return "warning";
 }
 
-MemoryLevel level_of(const SystemMemory& memory) {
-  if (!memory.known) return MemoryLevel::Warning;
-  if (memory.available_bytes > kSafeAboveBytes) return MemoryLevel::Safe;
-  if (memory.available_bytes > kCautionAboveBytes) return MemoryLevel::Caution;
-  if (memory.available_bytes > kWarningAboveBytes) return MemoryLevel::Warning;
-  if (memory.available_bytes > kCriticalAboveBytes) return MemoryLevel::Critical;
-  return MemoryLevel::Emergency;
+std::string_view to_string(MemorySource source) {
+  switch (source) {
+    case MemorySource::Unknown:
+      return "unknown";
+    case MemorySource::Host:
+      return "host";
+    case MemorySource::CgroupV2:
+      return "cgroup v2";
+    case MemorySource::CgroupV1:
+      return "cgroup v1";
+    case MemorySource::Gpu:
+      return "gpu";
+  }
+  return "unknown";
+}
+
+MemoryLevel level_of(const SystemMemory& memory, Lines lines) {
+  MemoryLevel level = MemoryLevel::Warning;
+  if (memory.known) {
+    // Weights that are dropped make us slow, not the machine unusable: that is no emergency.
+    level = std::min(level_at(memory.room_bytes(), lines), MemoryLevel::Critical);
+    if (level == MemoryLevel::Critical) {
+      level = std::max(level, level_at(memory.available_bytes, lines));
+    }
+  }
+  if (memory.stalled >= kStalledFrom && level != MemoryLevel::Emergency) {
+    level = static_cast<MemoryLevel>(static_cast<int>(level) + 1);
+  }
+  return std::max(level, memory.at_least);
 }
 
 }  // namespace pensieve
