@@ -1,6 +1,7 @@
 #include "foundation/accountant.h"
 
 #include <string>
+#include <utility>
 
 namespace pensieve {
 
@@ -23,7 +24,8 @@ std::string_view to_string(MemoryUse use) {
 Reservation::Reservation(Reservation&& other) noexcept
     : owner_(std::exchange(other.owner_, nullptr)),
       use_(other.use_),
-      bytes_(std::exchange(other.bytes_, 0)) {}
+      bytes_(std::exchange(other.bytes_, 0)),
+      untouched_(std::exchange(other.untouched_, 0)) {}
 
 Reservation& Reservation::operator=(Reservation&& other) noexcept {
   if (this != &other) {
@@ -31,14 +33,25 @@ Reservation& Reservation::operator=(Reservation&& other) noexcept {
     owner_ = std::exchange(other.owner_, nullptr);
     use_ = other.use_;
     bytes_ = std::exchange(other.bytes_, 0);
+    untouched_ = std::exchange(other.untouched_, 0);
   }
   return *this;
 }
 
 void Reservation::release() {
+  set_touched(bytes_);
   if (owner_ != nullptr) owner_->release(use_, bytes_);
   owner_ = nullptr;
   bytes_ = 0;
+}
+
+void Reservation::set_touched(std::size_t bytes) {
+  CHECK(bytes <= bytes_);
+  if (owner_ == nullptr) return;
+  std::atomic<std::size_t>& untouched = owner_->untouched_[static_cast<std::size_t>(use_)];
+  const std::size_t now = bytes_ - bytes;
+  untouched += now;
+  untouched -= std::exchange(untouched_, now);
 }
 
 Result<Reservation> Accountant::reserve(MemoryUse use, std::size_t bytes) {
@@ -48,7 +61,7 @@ Result<Reservation> Accountant::reserve(MemoryUse use, std::size_t bytes) {
     const auto mib = [](std::size_t n) { return std::to_string(n >> 20) + " MiB"; };
     return Error{.kind = ErrorKind::Unavailable,
                  .message = "not enough memory: " + mib(bytes) + " more for " +
-                            std::string(to_string(use)) + " on top of " + mib(total_) +
+                            std::string(to_string(use)) + " on top of " + mib(total()) +
                             " would pass the limit of " + mib(limit_bytes_),
                  .retry_after_s = 5};
   }
@@ -62,16 +75,6 @@ void Accountant::release(MemoryUse use, std::size_t bytes) {
   CHECK(held_[static_cast<std::size_t>(use)] >= bytes);
   held_[static_cast<std::size_t>(use)] -= bytes;
   total_ -= bytes;
-}
-
-std::size_t Accountant::held(MemoryUse use) const {
-  const std::lock_guard lock(mutex_);
-  return held_[static_cast<std::size_t>(use)];
-}
-
-std::size_t Accountant::total() const {
-  const std::lock_guard lock(mutex_);
-  return total_;
 }
 
 }  // namespace pensieve

@@ -3,7 +3,9 @@
 // is an error in words, not an abort. Any thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -32,6 +34,10 @@ class Reservation {
   std::size_t bytes() const { return bytes_; }
   void release();
 
+  // How many of the bytes have been taken from the system, where that is not all of them: memory
+  // costs nothing before it is written to. One thread at a time.
+  void set_touched(std::size_t bytes);
+
  private:
   friend class Accountant;
   Reservation(Accountant* owner, MemoryUse use, std::size_t bytes)
@@ -40,6 +46,7 @@ class Reservation {
   Accountant* owner_ = nullptr;
   MemoryUse use_ = MemoryUse::Scratch;
   std::size_t bytes_ = 0;
+  std::size_t untouched_ = 0;
 };
 
 class Accountant {
@@ -50,8 +57,15 @@ class Accountant {
   // Errors: Unavailable with the numbers in the sentence; nothing is held then.
   Result<Reservation> reserve(MemoryUse use, std::size_t bytes);
 
-  std::size_t held(MemoryUse use) const;
-  std::size_t total() const;
+  // Without a lock, so that what is held can be told while everything else stands still.
+  std::size_t held(MemoryUse use) const { return held_[static_cast<std::size_t>(use)]; }
+  std::size_t total() const { return total_; }
+
+  // Of what is held, what has been taken from the system.
+  std::size_t touched(MemoryUse use) const {
+    const std::size_t untouched = untouched_[static_cast<std::size_t>(use)], all = held(use);
+    return all - std::min(all, untouched);
+  }
   std::size_t limit() const { return limit_bytes_; }
 
  private:
@@ -59,9 +73,10 @@ class Accountant {
   void release(MemoryUse use, std::size_t bytes);
 
   const std::size_t limit_bytes_;
-  mutable std::mutex mutex_;
-  std::array<std::size_t, kMemoryUses> held_{};
-  std::size_t total_ = 0;
+  std::mutex mutex_;  // of those who change the numbers
+  std::array<std::atomic<std::size_t>, kMemoryUses> held_{};
+  std::array<std::atomic<std::size_t>, kMemoryUses> untouched_{};
+  std::atomic<std::size_t> total_ = 0;
 };
 
 }  // namespace pensieve

@@ -26,6 +26,9 @@ class Buffer {
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
 
+  // As Reservation::set_touched(); all of it until then.
+  void set_touched(std::size_t bytes) { reservation_.set_touched(bytes); }
+
   // The memory as `count` objects of T from byte `offset` on. REQUIRES: it fits and is aligned.
   template <typename T>
   std::span<T> as(std::size_t offset, std::size_t count) {

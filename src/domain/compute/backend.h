@@ -66,7 +66,8 @@ struct Capabilities {
 
 struct BackendMemory {
   std::size_t weights_bytes = 0;
-  std::size_t kv_bytes = 0;  // pages in use
+  std::size_t kv_bytes = 0;          // pages in use
+  std::size_t kv_touched_bytes = 0;  // those, and free ones that have not been given back
   std::size_t kv_capacity_bytes = 0;
   std::size_t scratch_bytes = 0;
   std::size_t cache_bytes = 0;
@@ -152,7 +153,7 @@ class Backend {
 
   virtual BackendMemory memory() const = 0;  // any thread
 
-  // Gives memory that is not in use back to the system.
+  // Gives memory that is not in use back to the system. Milliseconds.
   virtual void trim() = 0;
 };
 

@@ -14,6 +14,7 @@
 #include "foundation/check.h"
 
 #include "domain/engine/internal/job.h"
+#include "domain/engine/internal/kv_gate.h"
 #include "domain/engine/internal/scheduler.h"
 
 namespace pensieve::engine {
@@ -30,6 +31,10 @@ std::uint64_t steady_us() {
 Error invalid(std::string message) {
   return {ErrorKind::InvalidRequest, std::move(message)};
 }
+
+// Under pressure a new request has so much of the window, but not less than a short conversation.
+constexpr int kPressedWindowShare = 2;
+constexpr int kPressedWindow = 4096;
 
 // What the sampler requires; the API room has its own, narrower ranges.
 Result<void> check_sampling(const compute::SamplingParameters& sampling) {
@@ -84,15 +89,27 @@ class ThreadedEngine final : public Engine {
       return invalid("prompt is too long: " + std::to_string(request.prompt.size()) + " tokens > " +
                      std::to_string(window) + " maximum");
     const int n_prompt = static_cast<int>(request.prompt.size());
-    const int max_answer = std::min(request.max_tokens, context_length_ - n_prompt);
+    int max_answer = std::min(request.max_tokens, context_length_ - n_prompt);
+    // By what was asked for, so that a prompt has the same keys whatever the pressure.
     const bool short_rope = options_.original_context_length <= 0 ||
                             n_prompt + max_answer <= options_.original_context_length;
+    if (desk_->gate().level() >= MemoryLevel::Warning) {
+      const int pressed = std::max(context_length_ / kPressedWindowShare,
+                                   std::min(context_length_, kPressedWindow));
+      if (n_prompt >= pressed) return too_long_for_now(n_prompt, pressed);
+      max_answer = std::min(max_answer, pressed - n_prompt);
+    }
+    PENSIEVE_TRY(auto reservation,
+                 desk_->gate().reserve(pages_for(n_prompt + max_answer),
+                                       n_prompt + max_answer,
+                                       backend_->memory().kv_touched_bytes));
     PENSIEVE_TRY(
         auto job,
         desk_->submit(std::move(request),
                       max_answer,
                       short_rope ? compute::RopeVariant::Short : compute::RopeVariant::Long,
-                      options_.token_queue));
+                      options_.token_queue,
+                      std::move(reservation)));
     return make_generation(std::move(job));
   }
 
@@ -113,12 +130,27 @@ class ThreadedEngine final : public Engine {
             .drafted_tokens = counters_.drafted_tokens,
             .accepted_tokens = counters_.accepted_tokens,
             .steps = counters_.steps,
+            .reserved_kv_bytes = desk_->gate().reserved_bytes(),
             .memory = backend_->memory()};
   }
 
   void drain() override { desk_->drain(); }
 
+  void set_pressure(const MemoryPressure& pressure) override {
+    const MemoryLevel before = desk_->gate().level();
+    desk_->gate().set_pressure(pressure, backend_->memory().kv_touched_bytes);
+    if (pressure.level != before) desk_->ring();
+  }
+
  private:
+  Error too_long_for_now(int n_prompt, int window) const {
+    return {.kind = ErrorKind::Unavailable,
+            .message = "memory is short: until there is more, requests have " +
+                       std::to_string(window) + " of " + std::to_string(context_length_) +
+                       " tokens, and this prompt has " + std::to_string(n_prompt),
+            .retry_after_s = 5};
+  }
+
   // The engine thread from its first instruction to its last.
   void serve(MakeBackend make_backend, std::promise<Result<void>> started) {
     Result<void> ready = prepare(std::move(make_backend));
@@ -138,6 +170,7 @@ class ThreadedEngine final : public Engine {
     context_length_ = std::min(context_length_, in_arena);
     if (context_length_ < 2)
       return Error{ErrorKind::Unavailable, "The KV arena has no room for a single page."};
+    desk_->gate().set_arena(capabilities_.page_bytes, backend_->free_pages());
     return {};
   } catch (const std::exception& failure) {
     return Error{ErrorKind::Internal, std::string("The engine could not start: ") + failure.what()};

@@ -15,6 +15,7 @@
 
 #include "foundation/ids.h"
 #include "foundation/result.h"
+#include "foundation/system_memory.h"
 
 #include "domain/compute/backend.h"
 #include "domain/engine/kv_tier.h"
@@ -164,7 +165,14 @@ struct EngineStats {
   std::uint64_t drafted_tokens = 0;   // guessed and computed
   std::uint64_t accepted_tokens = 0;  // of those, what came; of the answers' tokens, the cheap ones
   std::uint64_t steps = 0;            // forward passes that ended well
+  std::size_t reserved_kv_bytes = 0;  // what accepted requests may come to hold, all together
   compute::BackendMemory memory;
+};
+
+// What the machine can give.
+struct MemoryPressure {
+  MemoryLevel level = MemoryLevel::Safe;
+  std::uint64_t room_bytes = UINT64_MAX;  // beyond what is held now
 };
 
 class Engine {
@@ -178,7 +186,7 @@ class Engine {
 
   // Any thread. Errors: Overloaded (queue full), InvalidRequest (empty prompt, token id out of
   // range, prompt does not fit: "prompt is too long: N tokens > M maximum"), Unavailable
-  // (draining).
+  // (draining; or memory is short, see set_pressure()).
   virtual Result<std::unique_ptr<Generation>> submit(Request request) = 0;
 
   virtual int context_length() const = 0;
@@ -187,6 +195,16 @@ class Engine {
 
   // No new requests from now on; those in flight go on.
   virtual void drain() = 0;
+
+  // What the machine can give, told again and again by whoever watches it. Any thread. From the
+  // first time on, a request is refused as Unavailable if the KV of its prompt and max_tokens, on
+  // top of what all others may come to, would leave the machine Critical. And the worse the level,
+  // the less is held, from the engine's next step on:
+  // - Caution: finished sequences make room before any memory is taken.
+  // - Warning: half of them go, and new requests have half the window (4,096 tokens at least).
+  // - Critical: all of them go, and new requests are refused.
+  // What goes is offered to the tier first, and its memory is given back to the system.
+  virtual void set_pressure(const MemoryPressure&) {}
 };
 
 }  // namespace pensieve::engine

@@ -59,7 +59,10 @@ class CpuBackend final : public Backend {
   Result<Ticket> submit(std::span<const Step> steps) override;
   Result<std::span<const Sampled>> collect(Ticket ticket) override;
   BackendMemory memory() const override;
-  void trim() override { arena_->trim(); }
+  void trim() override {
+    arena_->trim();
+    count_pages();
+  }
 
  private:
   struct Sequence {
@@ -89,6 +92,7 @@ class CpuBackend final : public Backend {
   void make_room(Sequence& sequence, int n_new);
   void count_pages() {
     used_pages_.store(arena_->n_pages() - arena_->free_pages(), std::memory_order_relaxed);
+    touched_pages_.store(arena_->touched_pages(), std::memory_order_relaxed);
   }
   SavedHeader header_for(const Sequence& sequence, TokenRange range) const;
 
@@ -110,6 +114,7 @@ class CpuBackend final : public Backend {
   std::uint64_t tickets_ = 0;
   bool in_flight_ = false;
   std::atomic<int> used_pages_{0};
+  std::atomic<int> touched_pages_{0};
 };
 
 Result<void> CpuBackend::prepare(Accountant& accountant) {
@@ -413,9 +418,12 @@ Result<void> CpuBackend::restore(SequenceId id, ByteSource& source) {
 }
 
 BackendMemory CpuBackend::memory() const {
+  const auto bytes = [&](const std::atomic<int>& pages) {
+    return static_cast<std::size_t>(pages.load(std::memory_order_relaxed)) * page_bytes_;
+  };
   return {.weights_bytes = weights_.total_bytes,
-          .kv_bytes =
-              static_cast<std::size_t>(used_pages_.load(std::memory_order_relaxed)) * page_bytes_,
+          .kv_bytes = bytes(used_pages_),
+          .kv_touched_bytes = bytes(touched_pages_),
           .kv_capacity_bytes = static_cast<std::size_t>(arena_->n_pages()) * page_bytes_,
           .scratch_bytes = forward_->scratch_bytes(),
           .cache_bytes = 0};

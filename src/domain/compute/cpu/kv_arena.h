@@ -36,6 +36,9 @@ class KvArena {
   int n_pages() const { return static_cast<int>(references_.size()); }
   std::size_t page_bytes() const { return page_bytes_; }
 
+  // Pages that have been written to since they were last given back: these take memory.
+  int touched_pages() const { return n_touched_; }
+
   // Returns the memory of free pages to the system.
   void trim();
 
@@ -45,7 +48,10 @@ class KvArena {
   Buffer buffer_;
   std::size_t page_bytes_;
   std::vector<std::int32_t> references_;
-  std::vector<Page> free_;  // taken from the back: the page used last is the warmest
+  std::vector<bool> touched_;
+  int n_touched_ = 0;
+  // Taken from the back: the page used last is the warmest, and has its memory already.
+  std::vector<Page> free_;
 };
 
 }  // namespace pensieve::compute::cpu

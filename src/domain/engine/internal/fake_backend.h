@@ -72,6 +72,8 @@ struct FakeControl {
   std::function<Result<void>()> on_collect;  // in collect(); the step is lost if it fails
 
   std::atomic<int> pages_in_use{0};
+  std::atomic<int> pages_touched{0};
+  std::atomic<int> trims{0};
   std::atomic<int> sequences{0};
   std::atomic<int> steps{0};
   std::atomic<int> tokens_computed{0};
@@ -237,9 +239,14 @@ class FakeBackend final : public compute::Backend {
   compute::BackendMemory memory() const override {
     const auto page = std::size_t{64};
     return {.kv_bytes = static_cast<std::size_t>(control_.pages_in_use) * page,
+            .kv_touched_bytes = static_cast<std::size_t>(control_.pages_touched) * page,
             .kv_capacity_bytes = static_cast<std::size_t>(control_.options.n_pages) * page};
   }
-  void trim() override {}
+  void trim() override {
+    expect_idle_on_thread();
+    control_.pages_touched = control_.pages_in_use.load();
+    ++control_.trims;
+  }
 
  private:
   struct Page {
@@ -341,6 +348,8 @@ class FakeBackend final : public compute::Backend {
       if (pages_[i].references > 0) continue;
       pages_[i].references = 1;
       ++control_.pages_in_use;
+      control_.pages_touched =
+          std::max(control_.pages_touched.load(), control_.pages_in_use.load());
       return i;
     }
     ADD_FAILURE() << "no page left";

@@ -83,11 +83,13 @@ Job::Job(Request&& its_request,
          int its_max_answer,
          compute::RopeVariant its_rope,
          int token_queue,
-         std::shared_ptr<Desk> its_desk)
+         std::shared_ptr<Desk> its_desk,
+         KvReservation its_reservation)
     : request(std::move(its_request)),
       max_answer(its_max_answer),
       rope(its_rope),
       desk(std::move(its_desk)),
+      reservation(std::move(its_reservation)),
       events(token_queue) {}
 
 void Job::cancel() {
@@ -106,16 +108,22 @@ void Job::finish(FinishReason reason, std::optional<Error> error) {
     if (holds_place.exchange(false)) --desk->places_;
     --desk->unfinished_;
   }
+  reservation.release();
   events.push({.kind = TokenEvent::Kind::Finished, .reason = reason, .error = std::move(error)});
 }
 
 Result<std::shared_ptr<Job>> Desk::submit(Request&& request,
                                           int max_answer,
                                           compute::RopeVariant rope,
-                                          int token_queue) {
+                                          int token_queue,
+                                          KvReservation reservation) {
   // Made outside the lock: it allocates. If there is no place, it goes again unused.
-  auto job =
-      std::make_shared<Job>(std::move(request), max_answer, rope, token_queue, shared_from_this());
+  auto job = std::make_shared<Job>(std::move(request),
+                                   max_answer,
+                                   rope,
+                                   token_queue,
+                                   shared_from_this(),
+                                   std::move(reservation));
   {
     const std::lock_guard lock(mutex_);
     if (draining_ || stopped_)

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "domain/engine/engine.h"
+#include "domain/engine/internal/kv_gate.h"
 
 namespace pensieve::engine {
 
@@ -69,7 +70,8 @@ struct Job {
       int its_max_answer,
       compute::RopeVariant its_rope,
       int token_queue,
-      std::shared_ptr<Desk> its_desk);
+      std::shared_ptr<Desk> its_desk,
+      KvReservation its_reservation);
 
   // The engine drops the job before its next step; its place is free at once.
   void cancel();
@@ -81,6 +83,7 @@ struct Job {
   const int max_answer;  // max_tokens, clamped to the window
   const compute::RopeVariant rope;
   const std::shared_ptr<Desk> desk;
+  KvReservation reservation;  // until finish()
   EventQueue events;
   std::atomic<bool> cancelled{false};
   std::atomic<bool> holds_place{true};
@@ -101,7 +104,10 @@ class Desk : public std::enable_shared_from_this<Desk> {
   Result<std::shared_ptr<Job>> submit(Request&& request,
                                       int max_answer,
                                       compute::RopeVariant rope,
-                                      int token_queue);
+                                      int token_queue,
+                                      KvReservation reservation);
+
+  KvGate& gate() { return gate_; }
 
   void ring();
   void drain();
@@ -117,6 +123,7 @@ class Desk : public std::enable_shared_from_this<Desk> {
   friend struct Job;
 
   const int max_places_;
+  KvGate gate_;
   mutable std::mutex mutex_;
   std::condition_variable bell_;
   std::vector<std::shared_ptr<Job>> inbox_;

@@ -62,7 +62,7 @@ void Scheduler::run() {
   }
   bool more = false;
   for (;;) {
-    const auto wait = entries_.empty() ? kSleep : kLookAgain;
+    const auto wait = entries_.empty() && !idle_limit_ ? kSleep : kLookAgain;
     if (!desk_.take(incoming_, more ? std::nullopt : std::optional(wait))) break;
     try {
       more = iterate();
@@ -87,6 +87,7 @@ void Scheduler::run() {
 }
 
 bool Scheduler::iterate() {
+  follow_level();
   accept();
   end_cancelled_and_stuck();
   admit();
@@ -95,6 +96,7 @@ bool Scheduler::iterate() {
   const bool stepped = run_step();
   const bool offered = offer_pages(stepped);
   forget_finished();
+  shed();
   publish();
   return stepped || restored || offered;
 }

@@ -94,6 +94,11 @@ class Scheduler {
   void accept();
   void end_cancelled_and_stuck();
 
+  // What is held, by the level of the machine's memory (scheduler_memory.cpp).
+  void follow_level();
+  void shed();
+  int touched_pages() const;
+
   // Who gets a sequence.
   void admit();
   bool waits_for_leader(Entry& entry, const SequencePool::Prefix& prefix);
@@ -188,7 +193,10 @@ class Scheduler {
   std::uint64_t moved_us_ = 0;        // last time anything got further
   double prefill_us_per_token_ = 0;   // 0: not known yet
   StepCosts step_costs_;
-  int refusals_ = 0;  // steps in a row for which the backend found no room
+  MemoryLevel level_ = MemoryLevel::Safe;
+  std::optional<int> idle_limit_;  // pages of idle sequences that may stay; none: all
+  std::uint64_t shed_by_us_ = 0;   // until then idle sequences wait for the tier
+  int refusals_ = 0;               // steps in a row for which the backend found no room
 };
 
 }  // namespace pensieve::engine

@@ -31,6 +31,7 @@ SequencePool::SequencePool(compute::Backend& backend, int max_idle, KvTier* tier
       kv_(backend.capabilities().default_kv),
       n_pages_(backend.free_pages()),
       max_idle_(max_idle),
+      page_limit_(n_pages_),
       tier_(tier) {}
 
 SequencePool::~SequencePool() {
@@ -253,6 +254,8 @@ int SequencePool::pages_held_alone(const Slot& slot) const {
 }
 
 bool SequencePool::make_room(int n_pages) {
+  while (n_pages_ - backend_.free_pages() + n_pages > page_limit_ && evict_idle()) {
+  }
   while (backend_.free_pages() < n_pages)
     if (!evict_idle()) return false;
   return true;
@@ -262,15 +265,23 @@ bool SequencePool::evict_idle() {
   return evict_idle_except(SequenceHandle::None);
 }
 
+bool SequencePool::evict_stored() {
+  return evict_idle_except(SequenceHandle::None, /*only_stored=*/true);
+}
+
+bool SequencePool::stored(const Slot& slot) const {
+  return tier_ == nullptr || slot.n_offered == slot.length / compute::kPageTokens;
+}
+
 // GreedyDual-Size (Cao and Irani, USENIX 1997): a sequence is worth the pages that only it holds,
 // which is what computing it again would cost, plus a credit that grows for everyone who is used
 // again by the worth of whatever was evicted last. So a long prefix outlives many short requests,
 // but not for ever.
-bool SequencePool::evict_idle_except(SequenceHandle spared) {
+bool SequencePool::evict_idle_except(SequenceHandle spared, bool only_stored) {
   Slot* least = nullptr;
   std::uint64_t least_worth = std::numeric_limits<std::uint64_t>::max();
   for (Slot& slot : slots_) {
-    if (slot.state != State::Idle) continue;
+    if (slot.state != State::Idle || (only_stored && !stored(slot))) continue;
     if (spared != SequenceHandle::None && &slot == &this->slot(spared)) continue;
     const std::uint64_t worth = slot.credit + static_cast<std::uint64_t>(pages_held_alone(slot));
     if (worth < least_worth) {
@@ -322,8 +333,7 @@ void SequencePool::offer_rest(Slot& slot) {
 
 bool SequencePool::all_offered() const {
   return std::all_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
-    return tier_ == nullptr || slot.state == State::Unused ||
-           slot.n_offered == slot.length / compute::kPageTokens;
+    return slot.state == State::Unused || stored(slot);
   });
 }
 

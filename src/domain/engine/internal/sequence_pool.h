@@ -81,6 +81,17 @@ class SequencePool {
   // Closes idle sequences until `n_pages` can be taken. False when they cannot.
   bool make_room(int n_pages);
 
+  // From now on idle sequences go before more than so many pages are in use; active ones may need
+  // more all the same. n_pages() is no limit.
+  void limit_pages(int n_pages) { page_limit_ = n_pages; }
+
+  // Pages that would be free if every idle sequence were closed, and are not.
+  int idle_pages() const { return n_pages_ - backend_.free_pages() - active_pages_; }
+
+  // Closes the idle sequence that is worth least of those whose pages the tier has, as far as it
+  // wants them. False when there is none.
+  bool evict_stored();
+
   // Closes the idle sequence that is worth least. False when there is none.
   bool evict_idle();
 
@@ -125,7 +136,8 @@ class SequencePool {
   void count(int page, State state, int change);
   int pages_held_alone(const Slot& slot) const;
   bool drop_if_covered(Slot& slot);
-  bool evict_idle_except(SequenceHandle spared);
+  bool evict_idle_except(SequenceHandle spared, bool only_stored = false);
+  bool stored(const Slot& slot) const;
   Result<SequenceHandle> fork(SequenceHandle source, int n_tokens);
   KvTier::Answer offer_next(Slot& slot);
   void offer_rest(Slot& slot);
@@ -134,6 +146,7 @@ class SequencePool {
   const compute::KvTypes kv_;
   const int n_pages_;
   const int max_idle_;
+  int page_limit_;
   KvTier* const tier_;
   std::vector<Slot> slots_;
   std::vector<PageRefs> refs_;
