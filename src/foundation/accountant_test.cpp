@@ -133,5 +133,23 @@ TEST(BufferDeathTest, AViewBeyondTheEndIsABug) {
   EXPECT_DEATH(buffer->as<std::uint64_t>(4, 1), "CHECK failed");
 }
 
+TEST(Accountant, KnowsWhatOfAReservationTakesMemory) {
+  Accountant accountant;
+  auto pages = accountant.reserve(MemoryUse::Kv, 1000);
+  auto other = accountant.reserve(MemoryUse::Kv, 50);
+  ASSERT_TRUE(pages && other);
+  EXPECT_EQ(accountant.touched(MemoryUse::Kv), 1050u);
+  pages->set_touched(0);
+  EXPECT_EQ(accountant.touched(MemoryUse::Kv), 50u);
+  pages->set_touched(300);
+  EXPECT_EQ(accountant.touched(MemoryUse::Kv), 350u);
+  EXPECT_EQ(accountant.held(MemoryUse::Kv), 1050u);
+  Reservation moved = *std::move(pages);
+  EXPECT_EQ(accountant.touched(MemoryUse::Kv), 350u);
+  moved.release();
+  EXPECT_EQ(accountant.touched(MemoryUse::Kv), 50u);
+  EXPECT_EQ(accountant.held(MemoryUse::Kv), 50u);
+}
+
 }  // namespace
 }  // namespace pensieve

@@ -47,6 +47,10 @@ MemoryMonitor::MemoryMonitor(Options options) : options_(std::move(options)) {
 }
 
 MemoryMonitor::~MemoryMonitor() {
+  stop();
+}
+
+void MemoryMonitor::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

@@ -21,6 +21,11 @@ struct MemoryState {
   MemoryLevel level = MemoryLevel::Warning;
   std::array<std::uint64_t, kMemoryLevels> changes_to{};  // how often each level was entered
   std::uint64_t samples = 0;
+
+  // Of one reading, without a past.
+  static MemoryState of(const SystemMemory& memory) {
+    return {.memory = memory, .level = level_of(memory), .changes_to = {}, .samples = 1};
+  }
 };
 
 class MemoryMonitor {
@@ -42,6 +47,9 @@ class MemoryMonitor {
   // instead of it, before anything else is done and without anything having been allocated, when
   // the level has become Emergency. Errors: Unavailable when there can be no thread.
   Result<void> start(Listener on_sample, Listener on_emergency);
+
+  // Ends the thread; on_sample and on_emergency are not called after it.
+  void stop();
 
   // Any thread; what the last reading said.
   MemoryState state() const;

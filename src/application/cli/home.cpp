@@ -141,6 +141,11 @@ const char* environment(const char* name) {
 
 }  // namespace
 
+std::string memory_root() {
+  const char* root = environment("PENSIEVE_MEMORY_ROOT");
+  return root == nullptr ? "" : root;
+}
+
 Result<std::string> home_directory() {
   std::filesystem::path path;
   if (const char* given = environment("PENSIEVE_HOME")) {

@@ -28,6 +28,10 @@ struct Token {
 // refuses; each names the path.
 Result<Token> access_token(const std::string& home);
 
+// PENSIEVE_MEMORY_ROOT: a directory that stands before /proc and /sys where memory is read, to see
+// what Pensieve does when memory gets short. Empty: the machine itself.
+std::string memory_root();
+
 // 32 random bytes in hexadecimal. Errors: Internal.
 Result<std::string> random_hex();
 

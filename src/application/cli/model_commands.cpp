@@ -266,7 +266,7 @@ Result<int> print_path(const Options& options) {
 
 Result<int> list_all(const Options& options) {
   PENSIEVE_TRY(const std::string home, home_directory());
-  const SystemMemory memory = read_system_memory();
+  const SystemMemory memory = read_system_memory(memory_root());
   const std::vector<ModelRow> rows = all_rows(home);
   const std::string text =
       options.json ? list_json(rows, memory) + "\n" : list_text(rows, memory, output_columns());

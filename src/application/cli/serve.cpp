@@ -19,6 +19,7 @@
 #include "application/cli/exit_status.h"
 #include "application/cli/home.h"
 #include "application/cli/init_notify.h"
+#include "application/cli/memory_watch.h"
 #include "application/cli/models.h"
 #include "application/cli/serve_watch.h"
 #include "application/cli/server_records.h"
@@ -122,14 +123,14 @@ std::string remembered_text(const Stack& stack) {
 
 std::vector<Row> start_rows(const Options& options,
                             const Stack& stack,
+                            const MemoryState& now,
                             const server::Server& server,
                             const Token& token) {
-  const SystemMemory now = read_system_memory();
   std::vector<Row> rows = stack.upstream == nullptr ? model_rows(stack) : upstream_rows(stack);
   rows.push_back({"memory",
-                  std::string(to_string(level_of(now))) + ", " +
-                      (now.known ? human_bytes(now.available_bytes) + " available"
-                                 : "the system does not say how much")});
+                  std::string(to_string(now.level)) + ", " +
+                      (now.memory.known ? human_bytes(now.memory.room_bytes()) + " available"
+                                        : "the system does not say how much is available")});
   if (stack.upstream == nullptr) rows.push_back({"remembers", remembered_text(stack)});
   rows.push_back({"address", server.url()});
   if (options.tcp && !options.unix_socket.empty()) rows.push_back({"socket", options.unix_socket});
@@ -153,9 +154,10 @@ std::string page_text(const server::Server& server, const Token& token) {
 
 void announce(const Options& options,
               const Stack& stack,
+              const MemoryState& memory,
               const server::Server& server,
               const Token& token) {
-  const auto rows = start_rows(options, stack, server, token);
+  const auto rows = start_rows(options, stack, memory, server, token);
   if (options.log_format == LogFormat::JsonLines) {
     if (stack.by_default) log_info(embedded_model_notice());
     for (const Row& row : rows) log_info(std::string(row.name) + ": " + row.text);
@@ -238,6 +240,18 @@ int wait_for_end(const Options& options,
   return 0;
 }
 
+// The watch ends before the server that it may end.
+class WatchesWhileServing {
+ public:
+  explicit WatchesWhileServing(MemoryWatch& watch) : watch_(watch) {}
+  WatchesWhileServing(const WatchesWhileServing&) = delete;
+  WatchesWhileServing& operator=(const WatchesWhileServing&) = delete;
+  ~WatchesWhileServing() { watch_.stop(); }
+
+ private:
+  MemoryWatch& watch_;
+};
+
 server::ServerInfo info_of(const Options& options, const Stack& stack) {
   server::ServerInfo info;
   info.version = PENSIEVE_VERSION;
@@ -274,7 +288,9 @@ Result<int> serve_until_a_signal(const Options& options) {
   notify.status("Loading the model");
   std::optional<KeptRecord> record;  // goes last: while it is there, the process is not done
   PENSIEVE_TRY(const auto stack, build_stack(options, kConversations));
+  PENSIEVE_TRY(const auto watch, MemoryWatch::create(*stack, home));
   server::ServerOptions listen;
+  listen.read_memory = [&watch = *watch] { return watch.state(); };
   listen.host = options.host;
   listen.port = options.port;
   listen.tcp = options.tcp;
@@ -306,7 +322,9 @@ Result<int> serve_until_a_signal(const Options& options) {
     log_warning("`pensieve status` and `pensieve stop` will not find this server: " +
                 kept.error().message);
   }
-  announce(options, *stack, *server, token);
+  PENSIEVE_TRY(watch->start(*server));
+  const WatchesWhileServing until_the_end(*watch);
+  announce(options, *stack, watch->state(), *server, token);
   PENSIEVE_TRY(const StateFile state, StateFile::write(options.state_file, server->port()));
 
   notify.ready();

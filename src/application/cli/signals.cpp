@@ -21,6 +21,7 @@ namespace {
 std::array<int, 2> g_pipe = {-1, -1};
 std::atomic<int> g_signal{0};
 std::atomic<bool> g_orderly{false};
+std::atomic<int> g_exit_status{0};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
 void on_signal(int number) {
@@ -91,6 +92,15 @@ void orderly_signals() {
 
 void immediate_signals() {
   g_orderly = false;
+}
+
+void exit_after(int seconds, int status) {
+  g_exit_status = status;
+  struct sigaction action {};
+  action.sa_handler = [](int) { _exit(g_exit_status); };
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGALRM, &action, nullptr);
+  alarm(static_cast<unsigned>(seconds));
 }
 
 int wait_for_signal(int timeout_ms) {

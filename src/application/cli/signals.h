@@ -25,6 +25,9 @@ void immediate_signals();
 // RELIABILITY, case 28.
 void guard_mapped_files(std::span<const std::span<const std::byte>> files);
 
+// Ends the process with `status` after so many seconds, whatever it does then. Allocates nothing.
+void exit_after(int seconds, int status);
+
 // The signal that came, or 0 after `timeout_ms` (-1: without end). A signal is reported each time.
 int wait_for_signal(int timeout_ms);
 

@@ -149,7 +149,7 @@ Result<OpenedModel> choose_model(const Options& options, Accountant& accountant)
 }
 
 Result<std::unique_ptr<Stack>> build_stack(const Options& options, int conversations) {
-  const SystemMemory memory = read_system_memory();
+  const SystemMemory memory = read_system_memory(memory_root());
   auto stack = std::make_unique<Stack>(memory.known ? memory.available_bytes : 0, memory);
   if (!options.upstream.empty()) {
     PENSIEVE_TRY(reach_upstream(options, *stack));

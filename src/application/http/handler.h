@@ -47,6 +47,9 @@ class EventStream {
   virtual void head_leaves() {}
   virtual std::string ping() = 0;     // sent when there has been nothing else for a while
   virtual std::string cut_off() = 0;  // the last event of a stream that the server has to end
+  // The same for the case that the process has to end at once. Asked for when the stream begins:
+  // then there may be no memory left to make it.
+  virtual std::string emergency() { return cut_off(); }
 };
 
 struct StreamReply {
@@ -74,6 +77,12 @@ class Handler {
   // The answer for what the connection itself refuses: framing, sizes, slowness, the end of the
   // server. `head` is null when no head could be read.
   virtual Response refuse(const Error& error, const RequestHead* head) = 0;
+
+  // What answers a request in whose middle the process has to end at once. Asked for when its
+  // answer begins: then there may be no memory left to make it.
+  virtual Response emergency(const RequestHead&) {
+    return {.status = 503, .headers = {}, .content_type = {}, .body = {}};
+  }
 };
 
 }  // namespace pensieve::http

@@ -1,8 +1,11 @@
 #include "application/http/listener.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -44,6 +47,14 @@ constexpr auto kPauseWithoutDescriptors = std::chrono::milliseconds(10);
 constexpr auto kCutOffTime = std::chrono::milliseconds(1500);
 // The kernel doubles it. What a stalled reader holds there is beyond our own bound.
 constexpr int kSendBufferBytes = 128 * 1024;
+
+// A line in the log, or none: that there is no memory for it must not end a thread.
+void log_without_memory(std::string_view what, std::string_view why) {
+  try {
+    log_error(std::string(what) + (why.empty() ? "" : ": ") + std::string(why));
+  } catch (const std::exception&) {
+  }
+}
 
 int open_spare_descriptor() {
   return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -114,6 +125,7 @@ class ListenerImpl final : public Listener {
     if (error) return bind_error(error, options);
     port_ = bound.port();
     loopback_ = address.is_loopback();
+    listening_ = acceptor_.native_handle();
     return {};
   }
 
@@ -125,6 +137,7 @@ class ListenerImpl final : public Listener {
       return Error{.kind = ErrorKind::Internal,
                    .message = "--unix-socket " + printable(path, 200) + ": " + error.message()};
     }
+    local_listening_ = local_acceptor_.native_handle();
     return {};
   }
 
@@ -171,6 +184,34 @@ class ListenerImpl final : public Listener {
     return taken.wait_for(limit) == std::future_status::ready;
   }
 
+  int end_at_once(std::chrono::milliseconds limit) override {
+    using Clock = Connection::Clock;
+    const Clock::time_point deadline = Clock::now() + limit;
+    shared_.draining = true;
+    ending_ = true;
+    for (const int acceptor : {listening_.load(), local_listening_.load()})
+      if (acceptor >= 0) ::shutdown(acceptor, SHUT_RDWR);
+    // Without the lock between two rounds: threads whose connections have ended want it.
+    int n_told = 0;
+    for (;;) {
+      const bool late = Clock::now() >= deadline;
+      bool all = false;
+      if (mutex_.try_lock()) {
+        all = true;
+        for (const auto& connection : connections_) {
+          const LastWords::State state = connection->last_words().say();
+          all = all && state != LastWords::State::Later;
+          n_told += state == LastWords::State::Said ? 1 : 0;
+          if (late) connection->last_words().give_up();
+        }
+        mutex_.unlock();
+      }
+      if (all || late) return n_told;
+      const timespec moment{.tv_sec = 0, .tv_nsec = 1'000'000};
+      nanosleep(&moment, nullptr);
+    }
+  }
+
   std::size_t connections() const override {
     const std::lock_guard lock(mutex_);
     return connections_.size();
@@ -201,7 +242,7 @@ class ListenerImpl final : public Listener {
         io_->run();
         break;
       } catch (const std::exception& error) {
-        log_error(std::string("an io thread caught an exception: ") + error.what());
+        log_without_memory("an io thread caught an exception", error.what());
       }
     }
     {
@@ -213,11 +254,11 @@ class ListenerImpl final : public Listener {
 
   template <typename Acceptor>
   asio::awaitable<void> accept_all(Acceptor& acceptor, asio::steady_timer& pause) {
-    while (acceptor.is_open()) {
+    while (acceptor.is_open() && !ending_) {
       Connection::Socket socket(asio::make_strand(*io_));
       const auto [error] =
           co_await acceptor.async_accept(socket, asio::as_tuple(asio::use_awaitable));
-      if (!acceptor.is_open()) break;
+      if (!acceptor.is_open() || ending_) break;
       if (error == asio::error::no_descriptors || error.value() == ENFILE ||
           error == asio::error::no_memory || error == asio::error::no_buffer_space) {
         turn_one_away(acceptor.native_handle());
@@ -260,7 +301,7 @@ class ListenerImpl final : public Listener {
       connections_.insert(connection);
     }
     const auto on_end = [this, connection](const std::exception_ptr& error) {
-      if (error) log_error("a connection ended with an exception");
+      if (error) log_without_memory("a connection ended with an exception", {});
       const std::lock_guard lock(mutex_);
       connections_.erase(connection);
     };
@@ -277,6 +318,7 @@ class ListenerImpl final : public Listener {
   // On the strand, all of these.
   void stop_accepting() {
     boost::system::error_code ignored;
+    listening_ = local_listening_ = -1;
     acceptor_.close(ignored);
     unix_socket_.remove();  // the next server may bind it while our last answers leave
     local_acceptor_.close(ignored);
@@ -316,6 +358,9 @@ class ListenerImpl final : public Listener {
   ConnectionShared shared_;
   int port_ = 0;
   bool loopback_ = true;
+  std::atomic<int> listening_{-1};  // descriptors of the acceptors while they are open
+  std::atomic<int> local_listening_{-1};
+  std::atomic<bool> ending_{false};  // at once
   bool started_ = false;
   int spare_ = -1;
 

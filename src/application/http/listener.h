@@ -49,6 +49,13 @@ class Listener {
   // but those. REQUIRES: started.
   virtual bool responds_within(std::chrono::milliseconds limit) = 0;
 
+  // For a process that has to end at once, for want of memory above all: accepts nobody any more
+  // and tells every client whose answer is under way, streams as EventStream::emergency() and
+  // others as Handler::emergency() say, until all were told or `limit` has passed. Gives how many
+  // were. Allocates nothing, needs none of the io threads, and takes no lock for longer than it
+  // can. Once; destroy the listener after it, or the process.
+  virtual int end_at_once(std::chrono::milliseconds limit) = 0;
+
   virtual std::size_t connections() const = 0;
   virtual std::size_t answering() const = 0;  // connections with an answer under way
 };

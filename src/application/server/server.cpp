@@ -38,8 +38,9 @@ class ServerImpl final : public Server, private http::Handler {
                  .service = service,
                  .engine = engine,
                  .accountant = accountant,
-                 .memory = MemorySampler(options.read_memory ? options.read_memory
-                                                             : [] { return read_system_memory(); }),
+                 .memory = options.read_memory
+                               ? options.read_memory
+                               : [] { return MemoryState::of(read_system_memory()); },
                  .token = TokenCheck(options.token),
                  .hosts = HostPolicy(options.host, options.port, options.allowed_hosts),
                  .origins = OriginPolicy(options.port, options.allowed_origins)} {}
@@ -79,6 +80,10 @@ class ServerImpl final : public Server, private http::Handler {
     context_.draining = true;
     listener_->drain(grace);
   }
+  int end_at_once(std::chrono::milliseconds limit) override {
+    context_.draining = true;
+    return listener_->end_at_once(limit);
+  }
   bool wait_for(std::chrono::milliseconds limit) override { return listener_->wait_for(limit); }
   void wait() override {
     while (!listener_->wait_for(std::chrono::hours(1))) {
@@ -88,6 +93,7 @@ class ServerImpl final : public Server, private http::Handler {
     return listener_->responds_within(limit);
   }
   std::size_t connections() const override { return listener_->connections(); }
+  std::size_t answering() const override { return listener_->answering(); }
   std::chrono::milliseconds idle() const override { return context_.use.idle(); }
 
  private:
@@ -253,6 +259,11 @@ class ServerImpl final : public Server, private http::Handler {
     http::Response response = make_refusal(error, head);
     count_refusal(head, response);
     return response;
+  }
+
+  http::Response emergency(const http::RequestHead& head) override {
+    return emergency_response(
+        context_, head.header("origin"), surface_of(canonical_path(head.path)));
   }
 
   http::Response make_refusal(const Error& error, const http::RequestHead* head) {

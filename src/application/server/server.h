@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "foundation/accountant.h"
+#include "foundation/memory_monitor.h"
 #include "foundation/result.h"
-#include "foundation/system_memory.h"
 
 #include "domain/claude/service.h"
 #include "domain/engine/engine.h"
@@ -35,7 +35,8 @@ struct ServerOptions {
   // How long a stream's head waits for the answer's beginning, which may be a refusal that comes
   // from elsewhere, and which says what X-Pensieve-Cache tells; then 200, message_start and pings.
   std::chrono::milliseconds stream_head_wait{200};
-  std::function<SystemMemory()> read_memory{};  // empty: the machine's; called at most every 250 ms
+  // What is known of the machine's memory, asked for each answer; empty: it is read each time.
+  std::function<MemoryState()> read_memory{};
   std::function<kv_store::Usage()> read_kv_disk{};  // empty: no KV is kept on the disk
   bool log_prompt_text = false;  // two tokens of a prompt that differs from what was kept
 };
@@ -77,6 +78,10 @@ class Server {
   // `overloaded_error`. A second call can only shorten the grace.
   virtual void drain(std::chrono::milliseconds grace = std::chrono::seconds(30)) = 0;
 
+  // For a process that has to end at once because there is no memory left: see
+  // http::Listener::end_at_once(). Allocates nothing. Any thread, once.
+  virtual int end_at_once(std::chrono::milliseconds limit) = 0;
+
   // Waits until a drain is complete, or for `limit`. True when it is complete.
   virtual bool wait_for(std::chrono::milliseconds limit) = 0;
   virtual void wait() = 0;
@@ -85,6 +90,7 @@ class Server {
   virtual bool responds_within(std::chrono::milliseconds limit) = 0;
 
   virtual std::size_t connections() const = 0;  // open now
+  virtual std::size_t answering() const = 0;    // of them, with an answer under way
 
   // Since when nobody has used the server: the time since the end of the last answer to a request
   // that brought the token, 0 while there is one under way. Any thread.

@@ -59,18 +59,18 @@ struct House {
         },
         options));
     service = claude::Service::create(model, *engine);
-    server = must(Server::create({.port = 0,
-                                  .io_threads = 3,
-                                  .read_memory =
-                                      [] {
-                                        return SystemMemory{.total_bytes = 16 * kGiB,
-                                                            .available_bytes = 8 * kGiB,
-                                                            .known = true};
-                                      }},
-                                 ServerInfo{},
-                                 *service,
-                                 engine.get(),
-                                 accountant));
+    server = must(Server::create(
+        {.port = 0,
+         .io_threads = 3,
+         .read_memory =
+             [] {
+               return MemoryState::of(SystemMemory{
+                   .total_bytes = 16 * kGiB, .available_bytes = 8 * kGiB, .known = true});
+             }},
+        ServerInfo{},
+        *service,
+        engine.get(),
+        accountant));
     server->start();
   }
   int busy() const {

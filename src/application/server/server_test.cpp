@@ -292,8 +292,8 @@ TEST_F(ServerTest, AnswersAnErrorBeforeTheFirstByteWithItsStatus) {
 TEST_F(ServerTest, RefusesNewWorkWhenMemoryIsCritical) {
   std::atomic<std::uint64_t> available{kWarningAboveBytes};
   start({.read_memory = [&] {
-    return SystemMemory{
-        .total_bytes = 16 * kGiB, .available_bytes = available.load(), .known = true};
+    return MemoryState::of(
+        SystemMemory{.total_bytes = 16 * kGiB, .available_bytes = available.load(), .known = true});
   }});
   const auto response = ask(message());
   EXPECT_EQ(response.status, 503);

@@ -2,11 +2,14 @@
 // the same tokens alone, beside seven others, on a cached prefix and after having been preempted.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <deque>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "foundation/accountant.h"
+#include "foundation/system_memory.h"
 
 #include "domain/compute/cpu/cpu_backend.h"
 #include "domain/compute/kernels/test_weights.h"
@@ -95,6 +98,36 @@ Request request_of(unsigned seed) {
     request.sampling = {
         .temperature = 0.8f, .top_p = 0.95f, .repetition_penalty = 1.1f, .seed = seed};
   return request;
+}
+
+// RELIABILITY, case 56: at least 90 % of what was held is the system's again within two seconds.
+TEST(CpuEngine, UnderPressureWhatIsKeptIsTheSystemsAgain) {
+  const SmallModel model;
+  CpuEngine test(model, 512, {.prefill_chunk = 512});
+  read_all(*test.submit(greedy(random_tokens(500, 1, kVocab), 2)));  // scratch is touched
+  const std::uint64_t before = anonymous_bytes();
+  const std::size_t touched = test.engine->stats().memory.kv_touched_bytes;
+  for (unsigned i = 2; i < 22; ++i)
+    read_all(*test.submit(greedy(random_tokens(900, i, kVocab), 2)));
+  const std::size_t held = test.engine->stats().memory.kv_touched_bytes - touched;
+  EXPECT_EQ(test.accountant.touched(MemoryUse::Kv), held + touched);
+  EXPECT_GT(held, std::size_t{8} << 20);
+  const std::uint64_t most = anonymous_bytes();
+  EXPECT_GE(most - before, held / 10 * 9) << "what is touched is what the system counts";
+
+  const auto begin = std::chrono::steady_clock::now();
+  test.engine->set_pressure({.level = MemoryLevel::Critical});
+  while (test.engine->stats().memory.kv_touched_bytes > 0 &&
+         std::chrono::steady_clock::now() - begin < std::chrono::seconds(2)) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(test.engine->stats().memory.kv_touched_bytes, 0u);
+  EXPECT_EQ(test.accountant.touched(MemoryUse::Kv), 0u);
+  EXPECT_GE(most - anonymous_bytes(), held / 10 * 9);
+
+  // What is given back is taken again where it is needed.
+  test.engine->set_pressure({.level = MemoryLevel::Safe});
+  EXPECT_EQ(read_all(*test.submit(greedy(random_tokens(900, 2, kVocab), 2))).tokens.size(), 2u);
 }
 
 TEST(CpuEngine, TheSameTokensAloneBatchedCachedAndPreempted) {

@@ -312,8 +312,39 @@ std::function<void()> Connection::ready_hook() {
   };
 }
 
+void Connection::prepare_last_words(const RequestHead& head) {
+  const WriteOptions options{.head_only = head.method == "HEAD", .keep_alive = false};
+  last_words_.prepare(socket_.native_handle(),
+                      render(shared_.handler.emergency(head), options, unix_now()));
+}
+
+// The way out of an answer, whichever it is. What was prepared must not be said into what comes
+// next; but where there was no memory to go on, it is said here, if nothing stands half sent.
+class Connection::Forgets {
+ public:
+  explicit Forgets(Connection& connection) : connection_(connection) {}
+  Forgets(const Forgets&) = delete;
+  Forgets& operator=(const Forgets&) = delete;
+  ~Forgets() {
+    LastWords& words = connection_.last_words_;
+    if (std::uncaught_exceptions() > n_exceptions_) {
+      const std::size_t at = connection_.out_at_;
+      if (!connection_.writing_ && (at == 0 || at == connection_.out_.size())) words.end_sending();
+      words.say();
+      words.give_up();
+    }
+    words.forget();
+  }
+
+ private:
+  Connection& connection_;
+  const int n_exceptions_ = std::uncaught_exceptions();
+};
+
 Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pending,
                                                   const RequestHead& head) {
+  const Forgets at_the_end(*this);
+  prepare_last_words(head);
   ready_ = false;
   pending->on_ready(ready_hook());
   std::optional<Response> response = pending->poll();
@@ -331,6 +362,7 @@ Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pendi
     response = pending->poll();
   }
   pending.reset();
+  if (!last_words_.begin_sending()) co_return false;
   const bool keep = keeps_alive(head) && !cut;
   const WriteOptions options{.head_only = head.method == "HEAD", .keep_alive = keep};
   const bool sent = co_await send(render(*response, options, unix_now()), false);
@@ -364,10 +396,13 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     if (last) out += kLastChunk;
     return out;
   };
+  const Forgets at_the_end(*this);
+  prepare_last_words(head);
   ready_ = false;
   reply.events->on_ready(ready_hook());
   StreamPiece piece = co_await first_piece(*reply.events, Clock::now() + reply.head_wait);
   if (gone_ || closing_) co_return false;
+  if (!last_words_.begin_sending()) co_return false;
   if (piece.instead) {
     reply.events.reset();
     co_return co_await send_response(*piece.instead, head);
@@ -376,8 +411,11 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
   std::move(piece.headers.begin(), piece.headers.end(), std::back_inserter(reply.head.headers));
   bool keep = chunked;
   bool sent = co_await send(render_stream_head(reply.head, chunked, unix_now()), true);
+  last_words_.change(frame(reply.events->emergency(), true));
+  last_words_.end_sending();
   while (sent) {
     if (shared_.cutting.load()) {
+      if (!last_words_.begin_sending()) co_return false;
       keep = false;
       sent = co_await send(frame(reply.events->cut_off(), true), true);
       break;
@@ -389,8 +427,10 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     if (!piece.bytes.empty() || piece.finished) {
       const bool finished = piece.finished;
       keep = keep && !piece.close;
+      if (!last_words_.begin_sending()) co_return false;
       sent = co_await send(frame(std::move(piece.bytes), finished), true);
       if (finished) break;
+      last_words_.end_sending();
       piece = StreamPiece();
       continue;
     }
@@ -398,7 +438,9 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     if (gone_ || closing_) co_return false;
     const Time next_ping = last_sent_ + shared_.limits.ping_interval;
     if (Clock::now() >= next_ping) {
+      if (!last_words_.begin_sending()) co_return false;
       sent = co_await send(frame(reply.events->ping(), false), true);
+      last_words_.end_sending();
       continue;
     }
     if (!ready_) co_await pause_until(next_ping);

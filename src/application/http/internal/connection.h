@@ -18,6 +18,7 @@
 #include "foundation/accountant.h"
 
 #include "application/http/handler.h"
+#include "application/http/internal/last_words.h"
 #include "application/http/limits.h"
 #include "application/http/request_parser.h"
 
@@ -55,7 +56,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void nudge();
   void close_soon();
 
+  // Any thread that keeps the connection alive: see Listener::end_at_once().
+  LastWords& last_words() { return last_words_; }
+
  private:
+  class Forgets;
   using Time = Clock::time_point;
   template <typename T>
   using Task = boost::asio::awaitable<T>;
@@ -83,6 +88,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void wake() { timer_.cancel(); }
   void start_read();
   void start_write();
+  void prepare_last_words(const RequestHead& head);
   std::string_view input() const { return {buffer_.data() + begin_, end_ - begin_}; }
 
   ConnectionShared& shared_;
@@ -97,6 +103,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t end_ = 0;
   std::uint64_t received_ = 0;
 
+  LastWords last_words_;  // while an answer is under way
   std::string out_;
   std::size_t out_at_ = 0;
   Time last_sent_{};

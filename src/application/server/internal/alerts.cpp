@@ -90,7 +90,7 @@ Alerts::Judgement Alerts::judge(AlertKind kind,
     }
     case AlertKind::HighMemory: {
       const AlertLevel level = alert_level(memory_level);
-      const double gib = static_cast<double>(memory.available_bytes) / static_cast<double>(kGiB);
+      const double gib = static_cast<double>(memory.room_bytes()) / static_cast<double>(kGiB);
       return {.level = level,
               .held = level,  // the levels have a hysteresis of their own
               .message = memory.known

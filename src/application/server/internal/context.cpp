@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <utility>
 
 #include "foundation/log.h"
 
@@ -40,6 +41,24 @@ void add_retry_advice(http::Response& response, const Error& error) {
   if (permanent) response.headers.push_back({.name = "x-should-retry", .value = "false"});
 }
 
+http::Response error_response(Context& context,
+                              const Error& error,
+                              std::string_view request_id,
+                              std::string_view origin,
+                              Surface surface) {
+  const bool openai = surface == Surface::OpenAi;
+  const int status = openai ? proxy::http_status(error.kind) : api::http_status(error.kind);
+  http::Response response =
+      make_response(context,
+                    status,
+                    openai ? proxy::error_json(error) : api::error_json(error, request_id),
+                    request_id,
+                    origin);
+  add_retry_advice(response, error);
+  if (status == 401) response.headers.push_back({.name = "WWW-Authenticate", .value = "Bearer"});
+  return response;
+}
+
 }  // namespace
 
 std::string new_request_id() {
@@ -51,12 +70,12 @@ http::Response make_response(Context& context,
                              std::string body,
                              std::string_view request_id,
                              std::string_view origin) {
-  const SystemMemory memory = context.memory.sample();
+  const MemoryState now = context.memory();
   http::Response response{
       .status = status,
       .headers = {{.name = "request-id", .value = std::string(request_id)},
-                  {.name = "X-Memory-Status", .value = std::string(to_string(level_of(memory)))},
-                  {.name = "X-Available-Memory-GB", .value = gigabytes(memory.available_bytes)},
+                  {.name = "X-Memory-Status", .value = std::string(to_string(now.level))},
+                  {.name = "X-Available-Memory-GB", .value = gigabytes(now.memory.room_bytes())},
                   {.name = "Vary", .value = "Origin"}},
       .content_type = "application/json",
       .body = std::move(body)};
@@ -74,27 +93,18 @@ http::Response make_error(Context& context,
                           std::string_view request_id,
                           std::string_view origin,
                           Surface surface) {
-  const bool openai = surface == Surface::OpenAi;
-  const int status = openai ? proxy::http_status(error.kind) : api::http_status(error.kind);
-  http::Response response =
-      make_response(context,
-                    status,
-                    openai ? proxy::error_json(error) : api::error_json(error, request_id),
-                    request_id,
-                    origin);
-  add_retry_advice(response, error);
-  if (status == 401) response.headers.push_back({.name = "WWW-Authenticate", .value = "Bearer"});
+  http::Response response = error_response(context, error, request_id, origin, surface);
   if (log_enabled(LogLevel::Debug)) {
-    log_debug("answered " + std::to_string(status) + ": " + error.message, request_id);
+    log_debug("answered " + std::to_string(response.status) + ": " + error.message, request_id);
   }
   return response;
 }
 
 void look_after_alerts(Context& context) {
   const auto now = std::chrono::steady_clock::now();
-  const SystemMemory memory = context.memory.sample();
+  const MemoryState memory = context.memory();
   const auto changes = context.alerts.update(
-      context.performance.over(kLongWindow, now), memory, level_of(memory), now);
+      context.performance.over(kLongWindow, now), memory.memory, memory.level, now);
   for (const auto& [before, alert] : changes) {
     const LogField fields[] = {{"alert", to_string(alert.kind)},
                                {"level", to_string(alert.level)},
@@ -107,16 +117,27 @@ void look_after_alerts(Context& context) {
   }
 }
 
+http::Response emergency_response(Context& context, std::string_view origin, Surface surface) {
+  return error_response(context, out_of_memory(), new_request_id(), origin, surface);
+}
+
 // With so little memory left new work would only hurt what is running.
 std::optional<Error> refused_for_memory(Context& context) {
-  const SystemMemory memory = context.memory.sample();
-  if (!memory.known || level_of(memory) < MemoryLevel::Critical) return std::nullopt;
+  const MemoryState now = context.memory();
+  if (now.level < MemoryLevel::Critical) return std::nullopt;
   const auto mib = [](std::uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
-  return Error{.kind = ErrorKind::Unavailable,
-               .message = "memory is short: " + mib(memory.available_bytes) + " of " +
-                          mib(memory.total_bytes) + " are available, and new requests wait until " +
-                          mib(kWarningAboveBytes) + " are",
-               .retry_after_s = 5};
+  const SystemMemory& memory = now.memory;
+  std::string message = "memory is short: " + mib(memory.room_bytes()) + " of " +
+                        mib(memory.total_bytes) + " are available";
+  if (memory.weights_bytes > 0) message += " beside the model's weights";
+  message += ", and new requests wait until more than " + mib(kWarningAboveBytes) + " are";
+  return Error{.kind = ErrorKind::Unavailable, .message = std::move(message), .retry_after_s = 5};
+}
+
+Error out_of_memory() {
+  return {.kind = ErrorKind::Overloaded,
+          .message = "the machine has run out of memory, and the server has to end",
+          .retry_after_s = 10};
 }
 
 }  // namespace pensieve::server

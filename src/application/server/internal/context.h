@@ -4,11 +4,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "foundation/accountant.h"
+#include "foundation/memory_monitor.h"
 #include "foundation/result.h"
 
 #include "domain/claude/service.h"
@@ -18,7 +20,6 @@
 #include "application/server/internal/access.h"
 #include "application/server/internal/alerts.h"
 #include "application/server/internal/in_use.h"
-#include "application/server/internal/memory_sampler.h"
 #include "application/server/internal/metrics.h"
 #include "application/server/internal/performance.h"
 #include "application/server/internal/running_requests.h"
@@ -35,7 +36,7 @@ struct Context {
   claude::Service& service;
   engine::Engine* engine;  // null: answers come from elsewhere
   Accountant& accountant;
-  MemorySampler memory;
+  const std::function<MemoryState()> memory;
   const TokenCheck token;
   // Set once the port is known, before the first request.
   HostPolicy hosts;
@@ -73,6 +74,11 @@ http::Response make_error(Context& context,
 // With so little memory left new work would only hurt what is running: Unavailable, with the
 // numbers.
 std::optional<Error> refused_for_memory(Context& context);
+
+// What a client is told in the middle of an answer when the process has to end at once: of a
+// stream, and as an answer.
+Error out_of_memory();
+http::Response emergency_response(Context& context, std::string_view origin, Surface surface);
 
 std::string new_request_id();
 

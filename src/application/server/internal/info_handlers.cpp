@@ -131,11 +131,14 @@ http::Reply get_metrics(Call& call) {
                     .started_unix_s = std::chrono::duration_cast<std::chrono::seconds>(
                                           context.started_at.time_since_epoch())
                                           .count(),
-                    .memory = context.memory.sample(),
+                    .memory = context.memory(),
                     .resident_bytes = resident_bytes(),
+                    .anonymous_bytes = anonymous_bytes(),
+                    .heap_bytes = heap_bytes(),
                     .memory_limit = context.accountant.limit()};
   for (std::size_t use = 0; use < kMemoryUses; ++use) {
     readings.held[use] = context.accountant.held(static_cast<MemoryUse>(use));
+    readings.touched[use] = context.accountant.touched(static_cast<MemoryUse>(use));
   }
   look_after_alerts(context);
   for (int i = 0; i < kAlertKinds; ++i) {

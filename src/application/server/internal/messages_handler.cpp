@@ -89,6 +89,7 @@ class MessageStream final : public http::EventStream {
     const Error error{.kind = ErrorKind::Overloaded, .message = "the server is shutting down"};
     return frame(api::error_event(error, request_id_));
   }
+  std::string emergency() override { return frame(api::error_event(out_of_memory(), request_id_)); }
 
  private:
   Context& context_;

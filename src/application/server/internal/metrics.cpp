@@ -40,8 +40,8 @@ class Sheet {
     ClientMetric& metric = add(name, help, MetricType::Gauge, std::move(labels));
     metric.gauge.value = value;
   }
-  void counter(const char* name, const char* help, double value) {
-    ClientMetric& metric = add(name, help, MetricType::Counter, {});
+  void counter(const char* name, const char* help, double value, Labels labels = {}) {
+    ClientMetric& metric = add(name, help, MetricType::Counter, std::move(labels));
     metric.counter.value = value;
   }
 
@@ -82,6 +82,12 @@ void add_engine(Sheet& sheet, const engine::EngineStats& stats) {
   sheet.gauge("pensieve_kv_bytes",
               "KV in the arena, of running requests and of finished ones that are kept.",
               number(stats.memory.kv_bytes));
+  sheet.gauge("pensieve_kv_touched_bytes",
+              "What the arena takes: KV in it, and pages that are free but not given back.",
+              number(stats.memory.kv_touched_bytes));
+  sheet.gauge("pensieve_kv_reserved_bytes",
+              "What accepted requests may come to hold, all together.",
+              number(stats.reserved_kv_bytes));
   sheet.gauge("pensieve_kv_capacity_bytes",
               "What the arena can hold.",
               number(stats.memory.kv_capacity_bytes));
@@ -109,6 +115,41 @@ void add_disk(Sheet& sheet, const kv_store::Usage& disk) {
                 number(disk.bytes_written));
 }
 
+void add_memory(Sheet& sheet, const Readings& readings) {
+  for (std::size_t use = 0; use < kMemoryUses; ++use) {
+    sheet.gauge("pensieve_memory_touched_bytes",
+                "Of what is accounted for, what takes memory now.",
+                number(readings.touched[use]),
+                {{"use", std::string(to_string(static_cast<MemoryUse>(use)))}});
+  }
+  sheet.gauge("pensieve_memory_heap_bytes",
+              "What the allocator has handed out.",
+              number(readings.heap_bytes));
+  sheet.gauge("process_anonymous_memory_bytes",
+              "Resident memory of the process that is no mapped file.",
+              number(readings.anonymous_bytes));
+  const MemoryState& now = readings.memory;
+  sheet.gauge("pensieve_memory_level",
+              "0 safe, 1 caution, 2 warning, 3 critical, 4 emergency.",
+              static_cast<int>(now.level));
+  for (std::size_t level = 0; level < kMemoryLevels; ++level) {
+    sheet.counter("pensieve_memory_level_changes_total",
+                  "How often each level was entered.",
+                  number(now.changes_to[level]),
+                  {{"to", std::string(to_string(static_cast<MemoryLevel>(level)))}});
+  }
+  if (!now.memory.known) return;
+  sheet.gauge("pensieve_memory_available_bytes",
+              "What the machine can still give, control groups considered.",
+              number(now.memory.available_bytes));
+  sheet.gauge("pensieve_memory_room_bytes",
+              "The same beside the model's weights; what the level is read from.",
+              number(now.memory.room_bytes()));
+  sheet.gauge("pensieve_memory_stalled_ratio",
+              "Share of the last ten seconds in which everything waited for memory.",
+              now.memory.stalled / 10'000.0);
+}
+
 void add_process(Sheet& sheet, const Readings& readings) {
   sheet.gauge("pensieve_info",
               "Always 1; what runs here is in the labels.",
@@ -134,10 +175,7 @@ void add_process(Sheet& sheet, const Readings& readings) {
                 "The most that may be held for all uses together.",
                 number(readings.memory_limit));
   }
-  if (!readings.memory.known) return;
-  sheet.gauge("pensieve_memory_available_bytes",
-              "What the machine can still give, control groups considered.",
-              number(readings.memory.available_bytes));
+  add_memory(sheet, readings);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 #include <string_view>
 
 #include "foundation/accountant.h"
-#include "foundation/system_memory.h"
+#include "foundation/memory_monitor.h"
 
 #include "domain/engine/engine.h"
 #include "domain/kv_store/kv_store.h"
@@ -27,10 +27,13 @@ namespace pensieve::server {
 struct Readings {
   std::string version, model, backend, kernels;
   std::int64_t started_unix_s = 0;
-  SystemMemory memory;
+  MemoryState memory;
   std::uint64_t resident_bytes = 0;
-  std::array<std::size_t, kMemoryUses> held{};  // by MemoryUse
-  std::size_t memory_limit = 0;                 // 0: none
+  std::uint64_t anonymous_bytes = 0;
+  std::uint64_t heap_bytes = 0;
+  std::array<std::size_t, kMemoryUses> held{};     // by MemoryUse
+  std::array<std::size_t, kMemoryUses> touched{};  // of that, what takes memory
+  std::size_t memory_limit = 0;                    // 0: none
   std::optional<engine::EngineStats> engine = std::nullopt;
   std::optional<kv_store::Usage> disk = std::nullopt;
   std::array<AlertLevel, kAlertKinds> alerts{};  // by AlertKind

@@ -162,6 +162,7 @@ class ReplyStream final : public http::EventStream {
     const Error error{.kind = ErrorKind::Unavailable, .message = "the server is shutting down"};
     return frame(proxy::error_json(error));
   }
+  std::string emergency() override { return frame(proxy::error_json(out_of_memory())); }
 
  private:
   Context& context_;

@@ -42,21 +42,34 @@ std::string_view phase_of(const RunningRequest& request) {
 }  // namespace
 
 Json memory_json(Context& context) {
-  const SystemMemory memory = context.memory.sample();
-  Json held = Json::object();
+  const MemoryState now = context.memory();
+  const SystemMemory& memory = now.memory;
+  Json held = Json::object(), touched = Json::object(), changes = Json::object();
+  for (std::size_t i = 0; i < kMemoryLevels; ++i) {
+    changes[std::string(to_string(static_cast<MemoryLevel>(i)))] = now.changes_to[i];
+  }
   for (const MemoryUse use : {MemoryUse::Weights,
                               MemoryUse::Kv,
                               MemoryUse::Scratch,
                               MemoryUse::Cache,
                               MemoryUse::Connections}) {
-    held[std::string(to_string(use)) + "_bytes"] = context.accountant.held(use);
+    const std::string name = std::string(to_string(use)) + "_bytes";
+    held[name] = context.accountant.held(use);
+    touched[name] = context.accountant.touched(use);
   }
-  return Json{{"level", to_string(level_of(memory))},
+  return Json{{"level", to_string(now.level)},
               {"available_bytes", memory.available_bytes},
+              {"room_bytes", memory.room_bytes()},
               {"total_bytes", memory.total_bytes},
+              {"source", to_string(memory.source)},
+              {"stalled_percent", memory.stalled / 100.0},
+              {"level_changes", std::move(changes)},
               {"resident_bytes", resident_bytes()},
+              {"anonymous_bytes", anonymous_bytes()},
+              {"heap_bytes", heap_bytes()},
               {"limit_bytes", context.accountant.limit()},
-              {"held", std::move(held)}};
+              {"held", std::move(held)},
+              {"touched", std::move(touched)}};
 }
 
 Json engine_json(Context& context) {
@@ -72,6 +85,8 @@ Json engine_json(Context& context) {
               {"drafted_tokens", stats.drafted_tokens},
               {"accepted_tokens", stats.accepted_tokens},
               {"kv_bytes", stats.memory.kv_bytes},
+              {"kv_touched_bytes", stats.memory.kv_touched_bytes},
+              {"kv_reserved_bytes", stats.reserved_kv_bytes},
               {"kv_capacity_bytes", stats.memory.kv_capacity_bytes}};
 }
 

@@ -202,7 +202,8 @@ class ServerTest : public testing::Test {
     options.io_threads = 2;
     if (!options.read_memory) {
       options.read_memory = [] {
-        return SystemMemory{.total_bytes = 16 * kGiB, .available_bytes = 8 * kGiB, .known = true};
+        return MemoryState::of(
+            SystemMemory{.total_bytes = 16 * kGiB, .available_bytes = 8 * kGiB, .known = true});
       };
     }
     auto server = Server::create(std::move(options),

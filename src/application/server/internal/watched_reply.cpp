@@ -47,6 +47,7 @@ class WatchedStream final : public http::EventStream {
   }
   std::string ping() override { return inner_->ping(); }
   std::string cut_off() override { return inner_->cut_off(); }
+  std::string emergency() override { return inner_->emergency(); }
 
  private:
   const int status_;  // of the head

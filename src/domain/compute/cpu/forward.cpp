@@ -144,6 +144,7 @@ Result<Forward> Forward::create(const ModelWeights& weights,
 
   PENSIEVE_TRY(forward.scratch_, Buffer::create(accountant, MemoryUse::Scratch, total));
   Buffer& s = forward.scratch_;
+  s.set_touched(0);
   forward.x_ = s.as<float>(x, rows * hidden);
   forward.normed_ = s.as<float>(normed, rows * std::max(hidden, q_width));
   forward.attention_ = forward.normed_;
@@ -473,6 +474,11 @@ void Forward::run(std::span<const TokenId> tokens,
   const HyperParameters& h = weights_->hyper;
   const int n_rows = static_cast<int>(tokens.size());
   CHECK(n_rows > 0 && n_rows <= max_rows_ && static_cast<int>(output_rows.size()) <= max_outputs_);
+  if (n_rows > touched_rows_) {  // what lies behind has never been written to
+    touched_rows_ = n_rows;
+    scratch_.set_touched(scratch_.size() / static_cast<std::size_t>(max_rows_) *
+                         static_cast<std::size_t>(n_rows));
+  }
   const auto hidden = static_cast<std::size_t>(h.hidden);
   const auto ffn = static_cast<std::size_t>(h.ffn);
   embed(tokens);

@@ -94,6 +94,7 @@ class Forward {
   const Kernels* kernels_;
   bool int8_activations_;
   int max_rows_;
+  int touched_rows_ = 0;  // the most a run had
   int max_outputs_;
   ThreadPool* pool_;
 
