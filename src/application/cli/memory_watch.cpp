@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <span>
 #include <utility>
 #include <vector>
@@ -61,6 +62,10 @@ void MemoryWatch::carry(const MemoryState& state) {
 
 void MemoryWatch::end(const MemoryState& state, server::Server& server) {
   exit_after(kEndS, kExitFailed);
+  // A thread that finds no memory and knows no way on must not take the end out of our hands.
+  std::set_terminate([] {
+    for (;;) pause();
+  });
   log_.write({.state = state,
               .accountant = stack_.accountant,
               .resident_bytes = resident_bytes(),

@@ -38,6 +38,8 @@ Environment:
   PENSIEVE_TOKEN  the access token instead of the one in the home directory
   PENSIEVE_HUB_URL, HF_ENDPOINT  the model hub instead of the public one; HF_TOKEN is for it alone
   PENSIEVE_UPSTREAM_KEY  what --upstream asks for as an API key
+  PENSIEVE_MEMORY_ROOT   a directory that stands before /proc and /sys where memory is read, to try
+                         out what happens when it gets short
 
 Exit status:
   0    done, or ended by one SIGINT or SIGTERM after the running answers
