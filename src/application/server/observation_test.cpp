@@ -227,8 +227,7 @@ TEST_F(Observation, LookingAtTheStatusIsNoUseOfTheServer) {
 TEST_F(Observation, AnAlertIsLoggedOnceAndShownEverywhere) {
   std::atomic<std::uint64_t> available{8 * kGiB};
   start({.read_memory = [&available] {
-    return MemoryState::of(
-        {.total_bytes = 16 * kGiB, .available_bytes = available, .known = true});
+    return MemoryState::of({.total_bytes = 16 * kGiB, .available_bytes = available, .known = true});
   }});
   EXPECT_TRUE(get("/health").at("alerts").empty());
   available = kGiB * 3 / 4;
