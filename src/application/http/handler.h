@@ -18,7 +18,8 @@
 namespace pensieve::http {
 
 // One caller at a time for all of these. `ready` may be called from any thread, also after the
-// object is gone; it only posts. Destroying the object cancels the work behind it.
+// object is gone; it only posts. Destroying the object cancels the work behind it. Without memory
+// all of them may throw std::bad_alloc: the answer then ends with an error.
 class Pending {
  public:
   virtual ~Pending() = default;
@@ -45,11 +46,14 @@ class EventStream {
   // The head leaves although there was no piece within its wait: nothing needs to be held back for
   // its sake any longer. At most once, before the next poll().
   virtual void head_leaves() {}
-  virtual std::string ping() = 0;     // sent when there has been nothing else for a while
-  virtual std::string cut_off() = 0;  // the last event of a stream that the server has to end
+  virtual std::string ping() = 0;  // sent when there has been nothing else for a while
+  // The last event of a stream that the server has to end, which says why.
+  virtual std::string cut_off(const Error& error) = 0;
   // The same for the case that the process has to end at once. Asked for when the stream begins:
   // then there may be no memory left to make it.
-  virtual std::string emergency() { return cut_off(); }
+  virtual std::string emergency() {
+    return cut_off({.kind = ErrorKind::Overloaded, .message = "the server has to end at once"});
+  }
 };
 
 struct StreamReply {

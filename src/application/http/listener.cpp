@@ -252,8 +252,24 @@ class ListenerImpl final : public Listener {
     ended_.notify_all();
   }
 
+  // Without memory a round of the loop may throw, or a connection may not come to life: the next
+  // client is as welcome.
   template <typename Acceptor>
   asio::awaitable<void> accept_all(Acceptor& acceptor, asio::steady_timer& pause) {
+    while (acceptor.is_open() && !ending_) {
+      bool failed = false;
+      try {
+        co_await accept_until_closed(acceptor, pause);
+      } catch (const std::exception&) {
+        failed = true;
+      }
+      // Asleep and not on the timer, which needs memory.
+      if (failed) std::this_thread::sleep_for(kPauseWithoutDescriptors);
+    }
+  }
+
+  template <typename Acceptor>
+  asio::awaitable<void> accept_until_closed(Acceptor& acceptor, asio::steady_timer& pause) {
     while (acceptor.is_open() && !ending_) {
       Connection::Socket socket(asio::make_strand(*io_));
       const auto [error] =
@@ -293,25 +309,44 @@ class ListenerImpl final : public Listener {
     socket.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
     const auto connection =
         std::make_shared<Connection>(std::move(socket), shared_, over_unix_socket);
-    std::size_t open = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      open = connections_.size();
-      if (open >= shared_.limits.connections + kMaxRefusals) return;
-      connections_.insert(connection);
+    const std::size_t open = connections();
+    if (open >= shared_.limits.connections + kMaxRefusals) return;
+    const bool refused = open >= shared_.limits.connections;
+    auto registration = std::make_unique<Registration>(*this, connection);
+    asio::co_spawn(connection->executor(), live(std::move(registration), refused), asio::detached);
+  }
+
+  // The registered time of a connection. Its end is a destructor: it also comes when the coroutine
+  // is dropped because there was no memory to resume it.
+  class Registration {
+   public:
+    Registration(ListenerImpl& listener, std::shared_ptr<Connection> connection)
+        : listener_(listener), connection_(std::move(connection)) {
+      const std::lock_guard lock(listener_.mutex_);
+      listener_.connections_.insert(connection_);
     }
-    const auto on_end = [this, connection](const std::exception_ptr& error) {
-      if (error) log_without_memory("a connection ended with an exception", {});
-      const std::lock_guard lock(mutex_);
-      connections_.erase(connection);
-    };
-    if (open >= shared_.limits.connections) {
+    Registration(const Registration&) = delete;
+    Registration& operator=(const Registration&) = delete;
+    ~Registration() {
+      connection_->close();
+      const std::lock_guard lock(listener_.mutex_);
+      listener_.connections_.erase(connection_);
+    }
+    Connection& connection() { return *connection_; }
+
+   private:
+    ListenerImpl& listener_;
+    const std::shared_ptr<Connection> connection_;
+  };
+
+  asio::awaitable<void> live(std::unique_ptr<Registration> registration, bool refused) {
+    if (refused) {
       Error error{.kind = ErrorKind::Unavailable,
                   .message = "too many connections are open: try again",
                   .retry_after_s = 1};
-      asio::co_spawn(connection->executor(), connection->run_refusal(std::move(error)), on_end);
+      co_await registration->connection().run_refusal(std::move(error));
     } else {
-      asio::co_spawn(connection->executor(), connection->run(), on_end);
+      co_await registration->connection().run();
     }
   }
 

@@ -93,7 +93,7 @@ class Other final : public http::Handler {
       return piece;
     }
     std::string ping() override { return ": ping\n\n"; }
-    std::string cut_off() override { return {}; }
+    std::string cut_off(const Error&) override { return {}; }
 
    private:
     Other& other_;

@@ -29,6 +29,10 @@ constexpr std::size_t kSmallBodyBytes = 64 * 1024;
 // A client that sends nothing for so long behind a refusal has nothing left to say.
 constexpr std::chrono::seconds kLingerQuiet{1};
 
+// An answer that could not say that there is more of it, for lack of memory, is looked at this
+// often.
+constexpr std::chrono::milliseconds kLookAgain{500};
+
 std::int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
@@ -62,14 +66,34 @@ Error shutting_down() {
       .kind = ErrorKind::Unavailable, .message = "the server is shutting down", .retry_after_s = 5};
 }
 
+// bad_alloc is what is left to be thrown where an answer is made.
+Error no_memory() {
+  return {.kind = ErrorKind::Internal, .message = "out of memory"};
+}
+
+void tell_exception(const char* where, const std::exception& error) noexcept {
+  try {
+    log_error(std::string(where) + " ended with an exception: " + error.what());
+  } catch (...) {  // there may be no memory for a log line either
+  }
+}
+
 Reply call_handler(Handler& handler, Request request) {
   try {
     return handler.handle(std::move(request));
-  } catch (const std::exception& error) {  // bad_alloc is what is left to be thrown
-    log_error(std::string("a request ended with an exception: ") + error.what());
-    return handler.refuse({.kind = ErrorKind::Internal, .message = "out of memory"}, nullptr);
+  } catch (const std::exception& error) {
+    tell_exception("a request", error);
+    return handler.refuse(no_memory(), nullptr);
   }
 }
+
+// What is said when not even an error could be put into words; both APIs' clients can read it.
+constexpr std::string_view kLastWords =
+    "HTTP/1.1 500 Internal Server Error\r\n"
+    "Content-Type: application/json\r\n"
+    "Content-Length: 85\r\n"
+    "Connection: close\r\n\r\n"
+    R"({"type":"error","error":{"type":"api_error","message":"the server is out of memory"}})";
 
 }  // namespace
 
@@ -78,6 +102,11 @@ Connection::Connection(Socket socket, ConnectionShared& shared, bool over_unix_s
       socket_(std::move(socket)),
       timer_(socket_.get_executor()),
       parser_(shared.limits, over_unix_socket) {}
+
+void Connection::close() {
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+}
 
 void Connection::nudge() {
   asio::post(executor(), [self = shared_from_this()] { self->wake(); });
@@ -91,18 +120,40 @@ void Connection::close_soon() {
 }
 
 Connection::Task<void> Connection::run() {
-  while (co_await read_head()) {
-    const bool again = co_await serve();
-    if (!again) break;
+  bool failed = false;
+  try {
+    while (co_await read_head()) {
+      const bool again = co_await serve();
+      if (!again) break;
+    }
+  } catch (const std::exception& error) {
+    tell_exception("a connection", error);
+    failed = true;
   }
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  if (failed && !answered_ && !writing_) {
+    try {
+      Error error = no_memory();
+      co_await refuse(std::move(error), nullptr);
+    } catch (const std::exception&) {
+      if (!answered_ && !writing_) say_last_words();
+    }
+  }
+  close();
 }
 
 Connection::Task<void> Connection::run_refusal(Error error) {
-  co_await refuse(std::move(error), nullptr);
+  try {
+    co_await refuse(std::move(error), nullptr);
+  } catch (const std::exception& exception) {
+    tell_exception("a refusal", exception);
+  }
+  close();
+}
+
+// Nothing of this answer is in the socket's buffer yet, so this does not wait.
+void Connection::say_last_words() {
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  socket_.write_some(asio::buffer(kLastWords), ignored);
 }
 
 // Every wait is this one: for the deadline, or for wake(). All handlers run on the strand and set
@@ -110,6 +161,11 @@ Connection::Task<void> Connection::run_refusal(Error error) {
 Connection::Task<void> Connection::pause_until(Time deadline) {
   timer_.expires_at(deadline);
   co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+// For more of an answer, which announces itself.
+Connection::Task<void> Connection::pause_for_more(Time deadline) {
+  co_await pause_until(std::min(deadline, Clock::now() + kLookAgain));
 }
 
 void Connection::start_read() {
@@ -140,7 +196,10 @@ void Connection::start_write() {
       [self = shared_from_this()](const boost::system::error_code& error, std::size_t n) {
         self->writing_ = false;
         self->out_at_ += n;
-        if (n > 0) self->last_sent_ = Clock::now();
+        if (n > 0) {
+          self->last_sent_ = Clock::now();
+          self->answered_ = true;
+        }
         if (error) self->broken_ = true;
         self->wake();
       });
@@ -165,6 +224,7 @@ Connection::Task<bool> Connection::send(std::string bytes, bool needs_reader) {
 
 Connection::Task<bool> Connection::read_head() {
   parser_.reset();
+  answered_ = false;
   Time deadline = Clock::now() + shared_.limits.keep_alive_idle;
   for (;;) {
     if (closing_) co_return false;
@@ -218,6 +278,7 @@ Connection::Task<bool> Connection::serve() {
   if (parser_.state() == RequestParser::State::Body && head.expects_continue && begin_ == end_) {
     const bool sent = co_await send(std::string(kContinue), false);
     if (!sent) co_return false;
+    answered_ = false;
   }
   auto error = co_await read_body(true);
   if (error) {
@@ -302,13 +363,18 @@ std::function<void()> Connection::ready_hook() {
   auto posted = std::make_shared<std::atomic<bool>>(false);
   return [io = shared_.io, executor = executor(), weak = weak_from_this(), posted] {
     if (posted->exchange(true)) return;
-    asio::post(executor, [weak, posted] {
-      posted->store(false);
-      if (const auto self = weak.lock()) {
-        self->ready_ = true;
-        self->wake();
-      }
-    });
+    try {
+      asio::post(executor, [weak, posted] {
+        posted->store(false);
+        if (const auto self = weak.lock()) {
+          self->ready_ = true;
+          self->wake();
+        }
+      });
+    } catch (...) {
+      posted->store(false);  // or no other post would ever be tried
+      throw;
+    }
   };
 }
 
@@ -341,13 +407,35 @@ class Connection::Forgets {
   const int n_exceptions_ = std::uncaught_exceptions();
 };
 
+std::optional<Response> Connection::poll(Pending& pending, const RequestHead& head) {
+  try {
+    return pending.poll();
+  } catch (const std::exception& error) {
+    tell_exception("an answer", error);
+    return shared_.handler.refuse(no_memory(), &head);
+  }
+}
+
+StreamPiece Connection::poll(EventStream& events, const RequestHead& head) {
+  try {
+    return events.poll();
+  } catch (const std::exception& error) {
+    tell_exception("a stream", error);
+    const Error reason = no_memory();
+    return {.bytes = events.cut_off(reason),
+            .finished = true,
+            .close = true,
+            .instead = shared_.handler.refuse(reason, &head)};
+  }
+}
+
 Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pending,
                                                   const RequestHead& head) {
   const Forgets at_the_end(*this);
   prepare_last_words(head);
   ready_ = false;
   pending->on_ready(ready_hook());
-  std::optional<Response> response = pending->poll();
+  std::optional<Response> response = poll(*pending, head);
   bool cut = false;
   while (!response) {
     start_read();
@@ -357,9 +445,9 @@ Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pendi
       response = shared_.handler.refuse(shutting_down(), &head);
       break;
     }
-    if (!ready_) co_await pause_until(Time::max());
+    if (!ready_) co_await pause_for_more(Time::max());
     ready_ = false;
-    response = pending->poll();
+    response = poll(*pending, head);
   }
   pending.reset();
   if (!last_words_.begin_sending()) co_return false;
@@ -373,15 +461,17 @@ Connection::Task<bool> Connection::answer_pending(std::unique_ptr<Pending> pendi
 
 // The first piece that says anything, or an empty one once the deadline has passed, the client has
 // left or the server has to end its streams.
-Connection::Task<StreamPiece> Connection::first_piece(EventStream& events, Time deadline) {
+Connection::Task<StreamPiece> Connection::first_piece(EventStream& events,
+                                                      const RequestHead& head,
+                                                      Time deadline) {
   StreamPiece piece;
   while (Clock::now() < deadline && !shared_.cutting.load()) {
     ready_ = false;
-    piece = events.poll();
+    piece = poll(events, head);
     if (!piece.bytes.empty() || piece.finished) break;
     start_read();
     if (gone_ || closing_) break;
-    if (!ready_) co_await pause_until(deadline);
+    if (!ready_) co_await pause_for_more(deadline);
   }
   co_return piece;
 }
@@ -400,7 +490,7 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
   prepare_last_words(head);
   ready_ = false;
   reply.events->on_ready(ready_hook());
-  StreamPiece piece = co_await first_piece(*reply.events, Clock::now() + reply.head_wait);
+  StreamPiece piece = co_await first_piece(*reply.events, head, Clock::now() + reply.head_wait);
   if (gone_ || closing_) co_return false;
   if (!last_words_.begin_sending()) co_return false;
   if (piece.instead) {
@@ -417,12 +507,13 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
     if (shared_.cutting.load()) {
       if (!last_words_.begin_sending()) co_return false;
       keep = false;
-      sent = co_await send(frame(reply.events->cut_off(), true), true);
+      std::string end = frame(reply.events->cut_off(shutting_down()), true);
+      sent = co_await send(std::move(end), true);
       break;
     }
     if (piece.bytes.empty() && !piece.finished) {
       ready_ = false;
-      piece = reply.events->poll();
+      piece = poll(*reply.events, head);
     }
     if (!piece.bytes.empty() || piece.finished) {
       const bool finished = piece.finished;
@@ -443,7 +534,7 @@ Connection::Task<bool> Connection::answer_stream(StreamReply reply, const Reques
       last_words_.end_sending();
       continue;
     }
-    if (!ready_) co_await pause_until(next_ping);
+    if (!ready_) co_await pause_for_more(next_ping);
   }
   reply.events.reset();
   if (!sent) co_return false;

@@ -45,10 +45,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // REQUIRES: the socket's executor is a strand of its own.
   Connection(Socket socket, ConnectionShared& shared, bool over_unix_socket = false);
 
-  // The connection's life; ends with the socket closed. Once, kept alive by the caller.
+  // The connection's life; ends with the socket closed, and without an exception. Once, kept alive
+  // by the caller.
   boost::asio::awaitable<void> run();
   // The life of a connection beyond the limit: one refusal.
   boost::asio::awaitable<void> run_refusal(Error error);
+
+  // On the connection's strand: a socket that stayed open would keep its client waiting.
+  void close();
 
   boost::asio::any_io_executor executor() { return socket_.get_executor(); }
 
@@ -71,14 +75,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<bool> answer(Request request);
   Task<bool> answer_pending(std::unique_ptr<Pending> pending, const RequestHead& head);
   Task<bool> answer_stream(StreamReply reply, const RequestHead& head);
-  Task<StreamPiece> first_piece(EventStream& events, Time deadline);
+  Task<StreamPiece> first_piece(EventStream& events, const RequestHead& head, Time deadline);
+  std::optional<Response> poll(Pending& pending, const RequestHead& head);
+  StreamPiece poll(EventStream& events, const RequestHead& head);
   Task<bool> send_response(const Response& response, const RequestHead& head);
   Task<bool> skip_body();
   Task<std::optional<Error>> read_body(bool keep);
   Task<void> refuse(Error error, const RequestHead* head);
   Task<bool> send(std::string bytes, bool needs_reader);
   Task<void> linger();
+  void say_last_words();
   Task<void> pause_until(Time deadline);
+  Task<void> pause_for_more(Time deadline);
 
   std::optional<Error> make_room_for_body();
   bool keeps_alive(const RequestHead& head) const {
@@ -108,6 +116,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t out_at_ = 0;
   Time last_sent_{};
 
+  bool answered_ = false;  // something of the current request's answer has been sent
   bool reading_ = false;
   bool writing_ = false;
   bool gone_ = false;     // the client sends no more: end of stream, or an error

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -29,9 +30,25 @@ class Script {
     }
     if (ready) ready();
   }
+  // There is more, but no word of it comes: there was no memory for one.
+  void push_unannounced(StreamPiece piece) {
+    const std::lock_guard lock(mutex_);
+    pieces_.push_back(std::move(piece));
+  }
+  // What is behind the pieces is std::bad_alloc.
+  void run_out_of_memory() {
+    std::function<void()> ready;
+    {
+      const std::lock_guard lock(mutex_);
+      no_memory_ = true;
+      ready = ready_;
+    }
+    if (ready) ready();
+  }
   std::optional<StreamPiece> pop() {
     const std::lock_guard lock(mutex_);
     ++polls_;
+    if (pieces_.empty() && no_memory_) throw std::bad_alloc();
     if (endless_) return StreamPiece{.bytes = std::string(16 * 1024, 'x')};
     if (pieces_.empty()) return std::nullopt;
     StreamPiece piece = std::move(pieces_.front());
@@ -60,6 +77,7 @@ class Script {
   std::deque<StreamPiece> pieces_;
   std::function<void()> ready_;
   bool endless_ = false;
+  bool no_memory_ = false;
   int polls_ = 0;
 };
 
@@ -67,6 +85,7 @@ class TestHandler final : public Handler {
  public:
   Script script;
   std::chrono::milliseconds head_wait{0};  // of /stream-or-not
+  std::atomic<bool> no_memory_to_refuse{false};
   std::atomic<int> handled{0};
   std::atomic<int> markers{0};  // requests for /marker: none must ever hide in another
 
@@ -79,6 +98,7 @@ class TestHandler final : public Handler {
   Reply handle(Request request) override {
     ++handled;
     const RequestHead& head = request.head;
+    if (head.path == "/no-memory") throw std::bad_alloc();
     if (head.path == "/pending") return std::make_unique<ScriptedPending>(script);
     if (head.path.starts_with("/stream")) {
       Response response = text(200, "");
@@ -93,6 +113,7 @@ class TestHandler final : public Handler {
   }
 
   Response refuse(const Error& error, const RequestHead*) override {
+    if (no_memory_to_refuse) throw std::bad_alloc();
     const auto status = [&] {
       switch (error.kind) {
         case ErrorKind::Timeout:
@@ -156,7 +177,7 @@ class TestHandler final : public Handler {
     StreamPiece poll() override { return script_.pop().value_or(StreamPiece{}); }
     void head_leaves() override { ++script_.early_heads; }
     std::string ping() override { return sse_event("ping", "{}"); }
-    std::string cut_off() override { return sse_event("error", "{}"); }
+    std::string cut_off(const Error&) override { return sse_event("error", "{}"); }
 
    private:
     Script& script_;

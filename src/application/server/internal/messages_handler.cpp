@@ -84,9 +84,8 @@ class MessageStream final : public http::EventStream {
 
   std::string ping() override { return frame(api::ping()); }
 
-  std::string cut_off() override {
+  std::string cut_off(const Error& error) override {
     watch_.broke();
-    const Error error{.kind = ErrorKind::Overloaded, .message = "the server is shutting down"};
     return frame(api::error_event(error, request_id_));
   }
   std::string emergency() override { return frame(api::error_event(out_of_memory(), request_id_)); }

@@ -157,9 +157,8 @@ class ReplyStream final : public http::EventStream {
   // A comment (WHATWG HTML, 9.2.6): this API has no event that says nothing.
   std::string ping() override { return ": ping\n\n"; }
 
-  std::string cut_off() override {
+  std::string cut_off(const Error& error) override {
     watch_.broke();
-    const Error error{.kind = ErrorKind::Unavailable, .message = "the server is shutting down"};
     return frame(proxy::error_json(error));
   }
   std::string emergency() override { return frame(proxy::error_json(out_of_memory())); }

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,7 +47,7 @@ class WatchedStream final : public http::EventStream {
     inner_->head_leaves();
   }
   std::string ping() override { return inner_->ping(); }
-  std::string cut_off() override { return inner_->cut_off(); }
+  std::string cut_off(const Error& error) override { return inner_->cut_off(error); }
   std::string emergency() override { return inner_->emergency(); }
 
  private:
@@ -67,19 +68,22 @@ Attendance::Attendance(Attendance&& other) noexcept
 
 Attendance::~Attendance() {
   if (!record_) return;
-  RequestRecord& record = *record_;
-  record.end = RequestRecord::Clock::now();
-  record.outcome = outcome_of(record);
-  if (record.status != 0) {
-    context_->metrics.answered(record.route, record.status, record.end - record.begin);
-  } else if (!context_->draining.load()) {  // then the connection refuses it, and that counts
-    context_->metrics.abandoned(record.route);
+  try {
+    RequestRecord& record = *record_;
+    record.end = RequestRecord::Clock::now();
+    record.outcome = outcome_of(record);
+    if (record.status != 0) {
+      context_->metrics.answered(record.route, record.status, record.end - record.begin);
+    } else if (!context_->draining.load()) {  // then the connection refuses it, and that counts
+      context_->metrics.abandoned(record.route);
+    }
+    log_request(record);
+    if (!record.asks_model) return;
+    context_->metrics.ended(record.outcome);
+    context_->performance.record(record);
+    look_after_alerts(*context_);
+  } catch (const std::bad_alloc&) {  // one request goes uncounted
   }
-  log_request(record);
-  if (!record.asks_model) return;
-  context_->metrics.ended(record.outcome);
-  context_->performance.record(record);
-  look_after_alerts(*context_);
 }
 
 void Attendance::answered(int status) {
