@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
+#include <span>
 
 #include "foundation/check.h"
+#include "foundation/message_digest.h"
 #include "foundation/text.h"
 
 namespace pensieve::server {
@@ -26,21 +29,22 @@ bool is_challenge(std::string_view text) {
 }
 
 std::string token_proof(std::string_view token, int port, std::string_view challenge) {
-  std::array<unsigned char, kDigestBytes> key{};
   std::array<unsigned char, kDigestBytes> mac{};
+  MessageDigest digest;
+  digest.update(std::as_bytes(std::span(token)));
+  const auto key = digest.finish();
   unsigned int length = 0;
-  CHECK(EVP_Digest(token.data(), token.size(), key.data(), &length, EVP_sha256(), nullptr) == 1);
-  CHECK(length == key.size());
   // The words in front keep these answers apart from whatever else may ever be signed.
   const std::string message =
       "pensieve-health:" + std::to_string(port) + ":" + std::string(challenge);
-  CHECK(HMAC(EVP_sha256(),
-             key.data(),
-             static_cast<int>(key.size()),
-             reinterpret_cast<const unsigned char*>(message.data()),
-             message.size(),
-             mac.data(),
-             &length) != nullptr);
+  const auto* made = HMAC(EVP_sha256(),
+                          key.data(),
+                          static_cast<int>(key.size()),
+                          reinterpret_cast<const unsigned char*>(message.data()),
+                          message.size(),
+                          mac.data(),
+                          &length);
+  if (made == nullptr) throw std::bad_alloc();  // libcrypto fails here only without memory
   CHECK(length == mac.size());
   return hex(mac);
 }

@@ -1,12 +1,12 @@
 #include "application/server/internal/access.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <cctype>
+#include <span>
 
-#include "foundation/check.h"
+#include "foundation/message_digest.h"
 #include "foundation/text.h"
 
 namespace pensieve::server {
@@ -73,11 +73,9 @@ TokenCheck::TokenCheck(std::string_view token)
     : required_(!token.empty()), expected_(digest(token)) {}
 
 TokenCheck::Digest TokenCheck::digest(std::string_view text) {
-  Digest out{};
-  unsigned int length = 0;
-  CHECK(EVP_Digest(text.data(), text.size(), out.data(), &length, EVP_sha256(), nullptr) == 1);
-  CHECK(length == out.size());
-  return out;
+  MessageDigest digest;
+  digest.update(std::as_bytes(std::span(text)));
+  return digest.finish();
 }
 
 bool TokenCheck::matches(std::string_view token) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +44,7 @@ class TokenCheck {
   bool accepts(const http::RequestHead& head) const;
 
  private:
-  using Digest = std::array<unsigned char, 32>;
+  using Digest = std::array<std::byte, 32>;
   static Digest digest(std::string_view text);
   bool matches(std::string_view token) const;
 
