@@ -1,13 +1,11 @@
 """A model that cannot be loaded because the system refuses something ends the program with one sentence
 and exit status 2. Which calls may fail, one by one, is tests/load_faults_test.cpp; here it is the real
 binary, with the C library's calls failing from some point of the load on."""
-import os
-import shutil
 import subprocess
-import sys
 
 import pytest
 
+import faults
 from pensieve import BINARY, ROOT, TINY, environment, run
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -20,22 +18,17 @@ POINTS = {"malloc": [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610],
 
 @pytest.fixture(scope="module")
 def preload(tmp_path_factory):
-    if sys.platform != "linux" or "dev" in BINARY:
-        pytest.skip("needs ELF and a binary whose malloc is the C library's")
-    library = tmp_path_factory.mktemp("faults") / "faults.so"
-    compiler = shutil.which("cc") or shutil.which("g++")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-x", "c", "-o", library,
-                    ROOT / "tests" / "e2e" / "faults.c", "-ldl"], check=True)
-    return library
+    return faults.library(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("path,first_file", MODELS, ids=lambda value: getattr(value, "name", None))
 def test_what_the_system_refuses_while_a_model_loads_is_told_in_one_sentence(tmp_path, preload, path, first_file):
     refused = 0
+    fault = faults.Faults(preload, tmp_path / "control")
     for call, points in POINTS.items():
         for point in points:
-            env = {**environment(tmp_path), "LD_PRELOAD": str(preload), "FAULT_FILE": first_file,
-                   "FAULT_CALL": call, "FAULT_AT": str(point)}
+            fault.arm(call, point, persistent=True, trigger=first_file)
+            env = {**environment(tmp_path), **fault.env}
             ended = subprocess.run([BINARY, "model", "inspect", path], env=env, stdin=subprocess.DEVNULL,
                                    capture_output=True, text=True, timeout=60)
             if ended.returncode == 0:

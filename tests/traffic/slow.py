@@ -107,8 +107,9 @@ class SlowClient:
             await asyncio.sleep(max(0, until - time.monotonic()))
             return None
         await asyncio.sleep(HOLD_S)
-        try:
-            while await asyncio.wait_for(loop.sock_recv(s, 65536), 10):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        try:   # the other side's kernel looks again after up to a minute (RFC 9293, 3.8.6.1)
+            while await asyncio.wait_for(loop.sock_recv(s, 65536), 90):
                 pass
             return "closed"
         except asyncio.TimeoutError:

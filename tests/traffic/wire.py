@@ -71,7 +71,7 @@ class Client:
     def close(self, way="fin"):
         if self.writer is None:
             return
-        if way == "rst":
+        if way == "rst" and not self.writer.is_closing():
             s = self.writer.get_extra_info("socket")
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
