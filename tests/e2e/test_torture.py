@@ -177,8 +177,12 @@ class Torture:
         self.server = Server(self.home / str(self.number), "--context", 2048, "--kv-disk", "48MiB", "--log-level", "error",
                              env=self.fault.env)
         self.world = World(self.server.port)
-        for scenario in SCENARIOS * 2:
-            self.run(scenario, "malloc", NEVER, False)
+        try:
+            for scenario in SCENARIOS * 2:
+                self.run(scenario, "malloc", NEVER, False)
+        except BaseException:
+            self.server.kill()
+            raise
         time.sleep(0.5)
         self.files = self.server.open_files()
 
