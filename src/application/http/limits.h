@@ -9,7 +9,7 @@ namespace pensieve::http {
 
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;  // without its CRLF; over it: 414
-  std::size_t header_bytes = 32 * 1024;       // all header lines with their CRLFs; over it: 431
+  std::size_t header_bytes = 32 * 1024;       // all header lines and the empty one, with CRLFs; 431
   std::size_t header_fields = 100;            // over it: 431
   std::size_t body_bytes = 32 * 1024 * 1024;  // chunked bodies are counted as they arrive; 413
   std::size_t chunk_extension_bytes = 256;    // of one chunk; over it: 400
