@@ -21,7 +21,7 @@ from wire import Client, Leave, Lost
 
 pytestmark = pytest.mark.alone
 
-N_FAULTS = int(os.environ.get("PENSIEVE_FAULTS", "30"))
+N_FAULTS = int(os.environ.get("PENSIEVE_FAULTS", "16"))
 HANG_S = 30          # a busy machine computes for seconds; what hangs hangs for good
 ARMED_S = 0.5       # how long a fault that stays is kept up when nothing comes
 WRITTEN_S = 0.1     # behind an answer, for its pages to reach the disk

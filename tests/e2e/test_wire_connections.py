@@ -12,6 +12,7 @@ from raw import AUTH, JSON, Connection, alive, ask, connect, exchange, head, is_
 
 CLOSE = b"Connection: close\r\n"
 MIB = 1 << 20
+CUT_STEP = 1 if os.environ.get("PENSIEVE_EVERY_CUT") else 5
 STALL = os.environ.get("PENSIEVE_STALL")   # half a minute of a reader that reads nothing
 
 
@@ -139,7 +140,7 @@ def test_a_request_cut_at_any_byte_is_answered_the_same(server, tell):
     cuts = 0
     for request in requests:
         whole = steady(ask(server.port, request))
-        for at in range(1, len(request)):
+        for at in range(1, len(request), CUT_STEP):
             with connect(server.port) as s:
                 s.sendall(request[:at])
                 time.sleep(0.0005)
