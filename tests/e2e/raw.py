@@ -6,7 +6,7 @@ import time
 
 from pensieve import TOKEN
 
-LIMIT_S = 30
+LIMIT_S = 120
 AUTH = b"x-api-key: " + TOKEN.encode() + b"\r\n"
 JSON = b"Content-Type: application/json\r\n"
 
