@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -309,6 +310,17 @@ class Store final : public KvStore {
   std::thread writer_, reader_;
 };
 
+// An exception would end the thread and with it the process: what there is no memory for has failed
+// like what there is no room for.
+template <typename Work>
+auto or_no_memory(const Work& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return Error{.kind = ErrorKind::Internal, .message = "out of memory"};
+  }
+}
+
 // ---- to the disk
 
 void Store::write_pages() {
@@ -328,8 +340,10 @@ void Store::write_pages() {
     writes_.pop_front();
     writing_ = page.key;
     lock.unlock();
-    wrote(
-        folder_->write(page.key, page.tokens, std::span(page.load.buffer.data(), page.load.size)));
+    wrote(or_no_memory([&] {
+      return folder_->write(
+          page.key, page.tokens, std::span(page.load.buffer.data(), page.load.size));
+    }));
     loads_->give_back(std::move(page.load));
     lock.lock();
     writing_.reset();
@@ -449,7 +463,10 @@ void Store::read_pages() {
     }
     refresh_ = false;
     lock.unlock();
-    folder_->refresh();
+    try {
+      folder_->refresh();
+    } catch (const std::bad_alloc&) {  // what is there is looked at again another time
+    }
     lock.lock();
   }
 }
@@ -476,13 +493,15 @@ void Store::fill(ToRead& job) {
     }
     auto load = job.next < job.keys.size() ? buffer_for(job) : std::nullopt;
     if (!load) break;
-    for (; announced < std::min(job.next + 1 + kAnnounced, job.keys.size()); ++announced)
-      folder_->announce(job.keys[announced],
-                        static_cast<int>(announced + 1) * compute::kPageTokens);
     const auto tokens = std::span(job.tokens)
                             .first((job.next + 1) * static_cast<std::size_t>(compute::kPageTokens));
-    auto size = folder_->read(
-        job.keys[job.next], tokens, std::span(load->buffer.data(), load->buffer.size()));
+    auto size = or_no_memory([&] {
+      for (; announced < std::min(job.next + 1 + kAnnounced, job.keys.size()); ++announced)
+        folder_->announce(job.keys[announced],
+                          static_cast<int>(announced + 1) * compute::kPageTokens);
+      return folder_->read(
+          job.keys[job.next], tokens, std::span(load->buffer.data(), load->buffer.size()));
+    });
     if (!size) {
       loads_->give_back(*std::move(load));
       if (size.error().kind == ErrorKind::BadFile) log_warning(size.error().message);
