@@ -11,7 +11,7 @@ import pytest
 from pensieve import user
 from raw import Connection, alive, is_error
 
-N_COUNTS = int(os.environ.get("PENSIEVE_COUNTS", "60"))   # 1,000 by hand
+N_COUNTS = int(os.environ.get("PENSIEVE_COUNTS", "15"))   # 1,000 by hand
 TOOL = {"name": "Bash", "description": "Runs.", "input_schema": {"type": "object", "properties": {"c": {"type": "string"}}}}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"c": "ls"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "a"}
