@@ -151,7 +151,8 @@ def test_ten_times_more_than_there_is_room_for_is_refused_in_words_and_the_rest_
          dict(tally), goodput, peak, goodput / peak, 1000 * trend.percentile(refusals, 99), 1000 * trend.percentile(health, 99),
          max(times) / (sum(times) / len(times)))
     assert not [what for what in tally if what.startswith("lost")], tally
-    assert tally["refused"] > 0 and goodput >= 0.5 * peak   # 0.9 where nothing else runs: by hand
+    assert tally["refused"] > 0 and tally["answered"] > 0
+    assert OVERLOAD_S < 60 or goodput >= 0.9 * peak   # seconds are too few to tell
 
 
 def test_every_cut_of_emoji_is_valid_utf_8_and_a_beginning_of_the_whole(server, tell):

@@ -178,7 +178,7 @@ class Torture:
                              env=self.fault.env)
         self.world = World(self.server.port)
         try:
-            for scenario in SCENARIOS * 2:
+            for scenario in SCENARIOS:
                 self.run(scenario, "malloc", NEVER, False)
         except BaseException:
             self.server.kill()
