@@ -37,7 +37,7 @@ class MemoryReserve {
   };
   // What lives at a time while a few requests end: mostly handlers, frames and strings.
   static constexpr std::array<Size, 4> kSizes{
-      {{64, 4096}, {256, 2048}, {1024, 512}, {kLargestBlock, 128}}};
+      {{64, 16384}, {256, 8192}, {1024, 2048}, {kLargestBlock, 512}}};
   static constexpr std::size_t kBytes = 64 * 16384 + 256 * 8192 + 1024 * 2048 + kLargestBlock * 512;
 
   class Lock {
