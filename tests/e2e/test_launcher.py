@@ -355,7 +355,7 @@ def test_the_real_client_leaves_the_same_files_with_and_without_the_launcher(ver
     assert ours == {shape(n) for n in files_of(plain)}
     own = [n.split("/", 1)[1] for n in with_launcher if n.startswith(desk.pensieve_home.name)]
     assert sorted(n for n in own if not n.startswith("kv/")) == [
-        "server.json", "server.lock", "server.log", "servers/%d.json" % desk.state["pid"], "token"]
+        "emergency.log", "server.json", "server.lock", "server.log", "servers/%d.json" % desk.state["pid"], "token"]
 
 
 # ---- scripts/claude-local

@@ -397,7 +397,7 @@ TEST(CommandLine, TakesTheCommandsAboutServersThatRun) {
   EXPECT_TRUE(doctor.deep && doctor.ask_network);
   EXPECT_EQ(doctor.model, "m");
   EXPECT_FALSE(taken({"doctor"}).ask_network);
-  for (const std::vector<std::string> wrong :
+  for (const std::vector<std::string>& wrong :
        {std::vector<std::string>{"status", "--port", "0"}, {"stop", "now"}, {"doctor", "--fix"}}) {
     EXPECT_EQ(parse_command_line(wrong).status, 2) << wrong.back();
   }
@@ -420,13 +420,13 @@ TEST(CommandLine, AServiceKeepsTheOptionsOfAServer) {
     EXPECT_TRUE(taken({"service", action}).follow);
   }
   EXPECT_FALSE(taken({"service", "logs", "--no-follow"}).follow);
-  for (const std::vector<std::string> wrong : {std::vector<std::string>{"service"},
-                                               {"service", "reinstall"},
-                                               {"service", "start", "--port", "1"},
-                                               {"service", "install", "--prot", "1"},
-                                               {"service", "install", "claude"},
-                                               {"service", "install", "service", "install"},
-                                               {"service", "install", "--host", "0.0.0.0"}}) {
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"service"},
+                                                {"service", "reinstall"},
+                                                {"service", "start", "--port", "1"},
+                                                {"service", "install", "--prot", "1"},
+                                                {"service", "install", "claude"},
+                                                {"service", "install", "service", "install"},
+                                                {"service", "install", "--host", "0.0.0.0"}}) {
     const auto refused = parse_command_line(wrong);
     EXPECT_FALSE(refused.options.has_value()) << wrong.back();
     EXPECT_EQ(refused.status, 2) << wrong.back();

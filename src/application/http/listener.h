@@ -22,7 +22,7 @@ struct ListenerOptions {
   bool tcp = true;                 // false: only `unix_socket`; host and port are not used
   std::string unix_socket{};       // a path; empty: none
   int threads = 3;
-  Limits limits;
+  Limits limits{};
   Accountant* accountant = nullptr;  // asked before a large body is taken in; may be null
 };
 

@@ -89,7 +89,9 @@ http::RequestHead with_key(std::string key) {
 
 void hold(const char* what, double t) {
   std::printf("  %s: |t| = %.2f over %zu samples\n", what, t, wanted_samples());
-  if (std::getenv("PENSIEVE_TIMING") != nullptr) EXPECT_LT(t, kMostT) << what;
+  if (std::getenv("PENSIEVE_TIMING") != nullptr) {
+    EXPECT_LT(t, kMostT) << what;
+  }
 }
 
 const std::string kSecret(64, 'a');
