@@ -202,8 +202,9 @@ def test_a_signal_while_a_model_loads_ends_it_at_once(tmp_path):
         for delay_s in (0.0, 0.01, 0.03, 0.1):
             process = subprocess.Popen([BINARY, "skip", "--port", "0", "--model", str(model)],
                                        env=environment(tmp_path), stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(delay_s)
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                       preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            time.sleep(delay_s)   # a shell's background job has SIGINT ignored until the handlers are there
             process.send_signal(number)
             begin = time.monotonic()
             # Before the handlers, in the load, or already serving: each ends, in its own words.
