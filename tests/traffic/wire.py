@@ -187,6 +187,8 @@ class Lines:
     def feed(self, piece):
         *whole, self.rest = (self.rest + piece).split(b"\n\n")
         for block in whole:
+            if block.startswith(b":"):   # a comment, with which OpenAI's streams show that they live
+                continue
             name, data = None, []
             for line in block.decode("utf-8").split("\n"):
                 if line.startswith("event: "):
